@@ -1,0 +1,3 @@
+from dev.digitalocean.server import main
+
+main()

@@ -1,0 +1,153 @@
+"""The typed client of `/_control/...`, for tests, benchmarks and the demo."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import BaseModel, TypeAdapter
+
+from dev.digitalocean.faults import Fault
+from dev.digitalocean.http import Json
+from dev.digitalocean.journal import Entry
+from dev.digitalocean.settings import Settings
+
+
+class TrueDroplet(BaseModel):
+    """A droplet as it is, whatever lists show of it."""
+
+    id: int
+    name: str
+    status: str
+    size: str
+    region: str
+    image: str
+    tags: list[str]
+    project_id: str
+    gpu: bool
+
+
+class TrueProject(BaseModel):
+    """A project as it is, and how many resources are in it."""
+
+    id: str
+    name: str
+    purpose: str
+    is_default: bool
+    resources: int
+
+
+class Truth(BaseModel):
+    """Everything that is there."""
+
+    droplets: list[TrueDroplet]
+    projects: list[TrueProject]
+
+
+class ArmedFault(BaseModel):
+    """A fault that is switched on: how many requests it matched, and how many it struck."""
+
+    id: int
+    matched: int
+    struck: int
+    fault: Fault
+
+
+class Requests(BaseModel):
+    """What was asked: the requests, and counts by `METHOD route status`; 0 stands for a connection that was reset."""
+
+    counts: dict[str, int]
+    requests: list[Entry]
+
+
+class ControlRefused(Exception):
+    """The stand-in did not take a control request; the text says why."""
+
+
+_faults = TypeAdapter(list[ArmedFault])
+
+
+class Control:
+    """Controls a running stand-in. To be closed, or used in an `async with`."""
+
+    def __init__(self, base_url: str) -> None:
+        self._http = httpx.AsyncClient(base_url=f"{base_url}/_control/", timeout=60)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def reset(self, **settings: Any) -> Settings:
+        """Begin anew with another fleet, no faults, an unused budget and an empty journal; what is not named stays."""
+        return Settings.model_validate(await self._do("POST", "reset", settings))
+
+    async def set(self, **settings: Any) -> Settings:
+        """Change settings and keep the fleet."""
+        return Settings.model_validate(await self._do("PATCH", "settings", settings))
+
+    async def advance(self, seconds: float) -> str:
+        """Move the provider's clock ahead; gives its time."""
+        return str((await self._do("POST", "clock", {"advance": seconds}))["now"])
+
+    async def truth(self) -> Truth:
+        """Everything that is there."""
+        return Truth.model_validate(await self._do("GET", "truth"))
+
+    async def add_droplets(self, count: int = 1, **fields: Any) -> list[TrueDroplet]:
+        """Active droplets at once; the fields are those of a create request, and have defaults."""
+        made = await self._do("POST", "droplets", {"count": count, **fields})
+        return TypeAdapter(list[TrueDroplet]).validate_python(made["rows"])
+
+    async def change_droplet(self, id: int, **fields: Any) -> TrueDroplet:
+        """Rename, retag, resize, switch off or on, or move: name, tags, size, status, project_id."""
+        return TrueDroplet.model_validate(await self._do("PATCH", f"droplets/{id}", fields))
+
+    async def delete_droplet(self, id: int) -> None:
+        """The droplet is gone at once."""
+        await self._do("DELETE", f"droplets/{id}")
+
+    async def add_project(self, name: str, **fields: Any) -> str:
+        """A project; gives its id."""
+        made = await self._do("POST", "projects", {"name": name, **fields})
+        return str(made["rows"][0]["id"])
+
+    async def change_project(self, id: str, **fields: Any) -> None:
+        """Rename a project, or change its purpose, description or environment."""
+        await self._do("PATCH", f"projects/{id}", fields)
+
+    async def delete_project(self, id: str) -> None:
+        """Delete a project; what is in it goes to the default one."""
+        await self._do("DELETE", f"projects/{id}")
+
+    async def arm(self, fault: Fault) -> int:
+        """Switch a fault on; gives its id."""
+        return int((await self._do("POST", "faults", fault.model_dump()))["id"])
+
+    async def disarm(self, id: int | None = None) -> None:
+        """Switch one fault off, or all of them."""
+        await self._do("DELETE", "faults" if id is None else f"faults/{id}")
+
+    async def faults(self) -> list[ArmedFault]:
+        """The faults that are switched on, with how often they struck."""
+        return _faults.validate_python((await self._do("GET", "faults"))["faults"])
+
+    async def requests(self, path: str = "", since: float = 0) -> Requests:
+        """What was asked under a path, since a time in seconds since 1970."""
+        return Requests.model_validate(await self._do("GET", "requests", params={"path": path, "since": since}))
+
+    async def forget_requests(self) -> None:
+        """Empty the journal."""
+        await self._do("DELETE", "requests")
+
+    async def _do(self, method: str, path: str, body: Json | None = None, params: Json | None = None) -> Any:
+        given = await self._http.request(method, path, json=body, params=params)
+        if given.is_error:
+            raise ControlRefused(f"{method} /_control/{path}: {given.status_code} {given.text}")
+        return given.json() if given.content else None

@@ -1,0 +1,24 @@
+"""The families that the stand-in knows. A new one is a module and an entry here."""
+
+from dev.digitalocean import (
+    account,
+    actions,
+    droplet_actions,
+    droplet_by_hand,
+    droplet_create,
+    droplets,
+    projects,
+    tags,
+)
+from dev.digitalocean.family import Families, Family
+
+DROPLETS = Family(
+    name="droplets",
+    routes=(*droplets.ROUTES, *droplet_create.ROUTES, *droplet_actions.ROUTES),
+    urn="droplet",
+    resource_type="droplet",
+    find=droplets.find,
+    by_hand=droplet_by_hand.BY_HAND,
+)
+
+FAMILIES = Families((DROPLETS, actions.FAMILY, projects.FAMILY, tags.FAMILY, account.FAMILY))

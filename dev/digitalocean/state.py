@@ -1,0 +1,188 @@
+"""The rows, and the world they are in."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from dev.digitalocean.catalog import Image, Region, Size
+from dev.digitalocean.clock import Clock
+from dev.digitalocean.family import Families
+from dev.digitalocean.settings import Settings
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class Droplet:
+    """A droplet; `disk` is what it has, which a resize may have left smaller than its size's.
+
+    `listed`, `tag_listed`, `readable` and `networked` are the lags of a new one, `leaving` that of a deleted one.
+    `event` is the id of the action that is running. `ordinal` counts all droplets ever made; addresses follow from it.
+    """
+
+    id: int
+    ordinal: int
+    name: str
+    size: Size
+    image: Image
+    region: Region
+    created_at: float
+    vpc_uuid: str
+    disk: int
+    status: str = "new"
+    features: tuple[str, ...] = ()
+    tags: list[str] = field(default_factory=list)
+    snapshot_ids: tuple[int, ...] = ()
+    public: bool = True
+    listed: bool = True
+    tag_listed: bool = True
+    readable: bool = True
+    networked: bool = True
+    leaving: bool = False
+    event: int | None = None
+    json: bytes | None = None
+
+    @property
+    def urn(self) -> str:
+        return f"do:droplet:{self.id}"
+
+    def changed(self) -> None:
+        """Forget the JSON that was made of it."""
+        self.json = None
+
+
+@dataclass(slots=True)
+class Project:
+    """A project and the URNs in it, each with the time when it came."""
+
+    id: str
+    name: str
+    description: str
+    purpose: str
+    environment: str
+    created_at: float
+    updated_at: float
+    is_default: bool = False
+    members: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Tag:
+    """A tag and the ids that carry it, by resource type, in the order in which they were tagged."""
+
+    name: str
+    members: dict[str, dict[str, None]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Action:
+    """Something done to a resource; it stays readable when the resource is gone."""
+
+    id: int
+    type: str
+    resource_id: int
+    resource_type: str
+    region: Region
+    started_at: float
+    status: str = "in-progress"
+    completed_at: float | None = None
+
+
+class Table(Generic[K, V]):
+    """The rows of one family, and lists of them, each made once and kept until a row comes, goes or shows itself."""
+
+    def __init__(self) -> None:
+        self.rows: dict[K, V] = {}
+        self._lists: dict[str, list[V]] = {}
+
+    def list(self, name: str, keep: Callable[[V], bool]) -> list[V]:
+        """The rows that `keep` accepts, remembered under `name`. Not to be changed by the caller."""
+        if name not in self._lists:
+            self._lists[name] = [row for row in self.rows.values() if keep(row)]
+        return self._lists[name]
+
+    def add(self, key: K, row: V) -> V:
+        """Put a row at the end."""
+        self.rows[key] = row
+        self.relist()
+        return row
+
+    def remove(self, key: K) -> None:
+        """Take a row out."""
+        del self.rows[key]
+        self.relist()
+
+    def relist(self) -> None:
+        """Forget the lists, after something that decides about them changed."""
+        self._lists.clear()
+
+
+class World:
+    """Everything that the provider knows. Ids grow, and with the times and names follow from the seed."""
+
+    FIRST_DROPLET_ID = 536_572_909  # an id of December 2025
+    FIRST_ACTION_ID = 2_147_480_000  # they pass 31 bits: a column that is too narrow shows
+    FIRST_IMAGE_ID = 170_000_000
+
+    def __init__(self, settings: Settings, families: Families) -> None:
+        self.settings = settings
+        self.families = families
+        self.clock = Clock(datetime.fromisoformat(settings.clock))
+        self.rng = random.Random(settings.seed)
+        self.owner_uuid = self.new_uuid()
+        self.account_uuid = f"{self.rng.getrandbits(160):040x}"  # 40 hexadecimal digits, not a UUID
+        self.droplets: Table[int, Droplet] = Table()
+        self.actions: dict[int, Action] = {}
+        self.actions_of: dict[int, list[Action]] = {}
+        self.projects: dict[str, Project] = {}
+        self.tags: dict[str, Tag] = {}
+        self.project_of: dict[str, Project] = {}
+        self.vpcs: dict[str, str] = {}
+        self._ordinal = 0
+        self._last_droplet_id = self.FIRST_DROPLET_ID
+        self._last_action_id = self.FIRST_ACTION_ID
+        self._last_image_id = self.FIRST_IMAGE_ID
+
+    def new_uuid(self) -> str:
+        """A UUID that follows from the seed."""
+        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def new_droplet_id(self) -> int:
+        """Larger than any before; others' droplets lie between."""
+        self._last_droplet_id += self.rng.randint(1, 40)
+        return self._last_droplet_id
+
+    def new_ordinal(self) -> int:
+        """How many droplets there have been."""
+        self._ordinal += 1
+        return self._ordinal
+
+    def new_action_id(self) -> int:
+        """Larger than any before."""
+        self._last_action_id += self.rng.randint(1, 90)
+        return self._last_action_id
+
+    def new_image_id(self) -> int:
+        """Larger than any before."""
+        self._last_image_id += self.rng.randint(1, 20)
+        return self._last_image_id
+
+    def default_vpc(self, region: Region) -> str:
+        """The VPC into which a region's droplets go."""
+        if region.slug not in self.vpcs:
+            self.vpcs[region.slug] = self.new_uuid()
+        return self.vpcs[region.slug]
+
+    def default_project(self) -> Project:
+        """Where everything goes that names no project."""
+        return next(project for project in self.projects.values() if project.is_default)
+
+    def later(self, seconds: float, do: Callable[[float], None]) -> None:
+        """Have `do(when)` called so many of the provider's seconds from now."""
+        self.clock.at(self.clock.now() + seconds, do)
