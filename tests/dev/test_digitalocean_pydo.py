@@ -1,0 +1,152 @@
+"""DigitalOcean's own client is content with the stand-in. It gives the body of a 404 or 412 rather than raise."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pydo
+import pytest
+from azure.core.pipeline.policies import HeadersPolicy
+
+from dev.digitalocean.running import RunningStandIn, running_stand_in
+
+SMALL = {"size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64", "region": "fra1"}
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[RunningStandIn]:
+    with running_stand_in(droplets=450, gpus=3, projects=25, speed=60) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(stand_in: RunningStandIn) -> Iterator[Any]:
+    # Its usual policy sends a token over TLS only.
+    plain = HeadersPolicy({"Authorization": f"Bearer {stand_in.token}"})
+    with pydo.Client(stand_in.token, endpoint=stand_in.url, authentication_policy=plain, retry_total=0) as client:
+        yield client
+
+
+def pages(ask: Callable[[int], Any]) -> Iterator[Any]:
+    """Every page, as DigitalOcean's documentation walks them: by the query of the link to the next."""
+    number = 1
+    while True:
+        page = ask(number)
+        yield page
+        following = page["links"].get("pages", {}).get("next")
+        if following is None:
+            return
+        number = int(parse_qs(urlsplit(following).query)["page"][0])
+
+
+def resources_of(client: Any, project: str, number: int) -> Any:
+    return client.projects.list_resources(project, per_page=50, page=number)
+
+
+def until(ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
+    """What `ask` gives once it is as wanted, within 10 seconds."""
+    deadline = time.monotonic() + 10
+    while not wanted(given := ask()):
+        assert time.monotonic() < deadline, f"still {given}"
+        time.sleep(0.05)
+    return given
+
+
+def test_droplets_are_listed_page_by_page(client: Any) -> None:
+    walked = list(pages(lambda number: client.droplets.list(per_page=200, page=number)))
+    ids = [droplet["id"] for page in walked for droplet in page["droplets"]]
+    assert [len(page["droplets"]) for page in walked] == [200, 200, 50]
+    assert len(set(ids)) == 450
+    assert all(page["meta"]["total"] == 450 for page in walked)
+
+
+def test_gpu_droplets_are_listed_apart(client: Any) -> None:
+    gpus = client.droplets.list(type="gpus")
+    assert len(gpus["droplets"]) == 3
+    assert all(droplet["gpu_info"]["model"] == "nvidia_h100" for droplet in gpus["droplets"])
+    assert gpus["links"] == {}
+
+
+def test_projects_are_listed_page_by_page_and_hold_every_droplet(client: Any) -> None:
+    projects = [one for page in pages(lambda n: client.projects.list(per_page=10, page=n)) for one in page["projects"]]
+    assert len(projects) == 25
+    walks = [pages(partial(resources_of, client, project["id"])) for project in projects]
+    urns = [resource["urn"] for walk in walks for page in walk for resource in page["resources"]]
+    assert len(urns) == len(set(urns)) == 453
+
+
+def test_a_single_page_of_project_resources_still_has_its_first_and_last(client: Any) -> None:
+    made = client.projects.create({"name": "empty", "purpose": "Just trying out"})["project"]
+    resources = client.projects.list_resources(made["id"])
+    assert resources["resources"] == []
+    assert set(resources["links"]["pages"]) == {"first", "last"}
+    client.projects.delete(made["id"])
+
+
+def test_a_droplet_is_created_acted_upon_and_deleted(client: Any) -> None:
+    created = client.droplets.create({"name": "web-99", "tags": ["op:1"], "user_data": "#!/bin/sh", **SMALL})
+    droplet = created["droplet"]
+    assert droplet["status"] == "new"
+    assert droplet["networks"] == {"v4": [], "v6": []}
+    assert "user_data" not in droplet
+
+    action = created["links"]["actions"][0]["id"]
+    until(lambda: client.actions.get(action)["action"]["status"], lambda status: status == "completed")
+    active = client.droplets.get(droplet["id"])["droplet"]
+    assert active["status"] == "active"
+    assert {address["type"] for address in active["networks"]["v4"]} == {"public", "private"}
+    assert [one["id"] for one in client.droplets.list(tag_name="op:1")["droplets"]] == [droplet["id"]]
+
+    off = client.droplet_actions.post(droplet["id"], {"type": "power_off"})["action"]
+    assert (off["status"], off["type"], off["resource_id"]) == ("in-progress", "power_off", droplet["id"])
+    until(lambda: client.droplets.get(droplet["id"])["droplet"]["status"], lambda status: status == "off")
+    assert len(client.droplet_actions.list(droplet["id"])["actions"]) == 2
+
+    client.droplets.destroy(droplet["id"])
+    until(lambda: client.droplets.list(tag_name="op:1")["meta"]["total"], lambda total: total == 0)
+    assert client.droplets.destroy(droplet["id"])["id"] == "not_found"
+
+
+def test_ten_droplets_are_created_by_their_names_and_deleted_by_their_tag(client: Any) -> None:
+    names = [f"batch-{n}" for n in range(10)]
+    made = client.droplets.create({"names": names, "tags": ["batch"], **SMALL})
+    assert [droplet["name"] for droplet in made["droplets"]] == names
+    assert len(made["links"]["actions"]) == 10
+    until(lambda: client.droplets.list(tag_name="batch")["meta"]["total"], lambda total: total == 10)
+    until(lambda: client.actions.get(made["links"]["actions"][9]["id"])["action"]["status"], "completed".__eq__)
+    client.droplets.destroy_by_tag(tag_name="batch")
+    until(lambda: client.tags.get("batch")["tag"]["resources"]["count"], lambda count: count == 0)
+
+
+def test_a_resource_is_moved_into_a_project(client: Any) -> None:
+    project = client.projects.create({"name": "tenant-new", "purpose": "Web Application"})["project"]
+    droplet = client.droplets.list(per_page=1)["droplets"][0]["id"]
+    urns = {"resources": [f"do:droplet:{droplet}", "do:droplet:1", f"do:droplet:{droplet}"]}
+    statuses = [one["status"] for one in client.projects.assign_resources(project["id"], urns)["resources"]]
+    assert statuses == ["assigned", "not_found", "already_assigned"]
+    assert client.projects.delete(project["id"])["id"] == "precondition_failed"
+    client.projects.assign_resources_default(urns)
+    assert client.projects.delete(project["id"]) is None
+
+
+def test_tags_are_put_on_and_taken_off(client: Any) -> None:
+    droplet = client.droplets.list(per_page=1)["droplets"][0]["id"]
+    resources = {"resources": [{"resource_id": str(droplet), "resource_type": "droplet"}]}
+    assert client.tags.create({"name": "Blue"})["tag"]["name"] == "Blue"
+    client.tags.assign_resources("Blue", resources)
+    assert "Blue" in client.droplets.get(droplet)["droplet"]["tags"]
+    assert client.tags.get("Blue")["tag"]["resources"]["droplets"]["count"] == 1
+    client.tags.unassign_resources("Blue", resources)
+    assert "Blue" not in client.droplets.get(droplet)["droplet"]["tags"]
+    client.tags.delete("Blue")
+    assert client.tags.get("Blue")["id"] == "not_found"
+
+
+def test_account_sizes_and_regions_are_there(client: Any) -> None:
+    assert len(client.account.get()["account"]["uuid"]) == 40
+    sizes = client.sizes.list(per_page=200)["sizes"]
+    regions = client.regions.list()["regions"]
+    assert {slug for size in sizes for slug in size["regions"]} <= {region["slug"] for region in regions}
+    assert any(len(repr(size["price_hourly"])) > 12 for size in sizes), "prices carry the noise of a 32-bit float"
