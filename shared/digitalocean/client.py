@@ -1,0 +1,236 @@
+"""The client of DigitalOcean's API: one call, sent within the rate budget, repeated only where that is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import orjson
+import stamina
+
+from shared.digitalocean.answers import SHORTEST_WAIT, decoded, failure, told_wait, undecided, unreadable
+from shared.digitalocean.errors import BadAnswer, Call, MissingToken, ProviderError, RateLimited, Unavailable
+from shared.digitalocean.metrics import BUDGET_REMAINING, BUDGET_WAITING, observed
+from shared.digitalocean.tokens import Credential, NoToken, Purpose, TokenResolver
+from shared.digitalocean.walk import Body, Listing, Walk
+
+API_URL = "https://api.digitalocean.com"
+
+ATTEMPTS = 5
+# Seconds. The longest wait for a slot in the minute's window is 61; what takes longer is the job's to put off.
+LONGEST_WAIT = 75.0
+RETRY_FOR = 120.0
+FIRST_BACKOFF = SHORTEST_WAIT
+LONGEST_BACKOFF = 60.0
+
+
+class DigitalOcean:
+    """One purpose's access to the provider. Use it as an async context manager; it is safe for concurrent tasks.
+
+    Time-outs are in seconds: `read_timeout` is for each part of an answer, `attempt_timeout` for all of it.
+    `delay_scale` shortens this client's own waits between attempts (for tests against a stand-in). `transport`
+    replaces the network (for tests without one).
+    """
+
+    def __init__(
+        self,
+        tokens: TokenResolver,
+        purpose: Purpose,
+        *,
+        base_url: str = API_URL,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+        attempt_timeout: float = 45.0,
+        delay_scale: float = 1.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        url = _checked(base_url)
+        self._tokens = tokens
+        self._purpose = purpose
+        self._host = url.host
+        self._attempt_timeout = attempt_timeout
+        self._delay_scale = delay_scale
+        self._retrying = stamina.AsyncRetryingCaller(
+            attempts=ATTEMPTS,
+            timeout=RETRY_FOR,
+            wait_initial=FIRST_BACKOFF * delay_scale,
+            wait_jitter=FIRST_BACKOFF * delay_scale,
+            wait_max=LONGEST_BACKOFF * delay_scale,
+        ).on(self._backoff)
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            timeout=httpx.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout),
+            headers={"Accept": "application/json", "User-Agent": "arcadia-cloud"},
+            follow_redirects=False,  # a redirect would carry the token to wherever it points
+            trust_env=not _is_loopback(url.host),  # no proxy between us and a stand-in on this machine
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return f"DigitalOcean(purpose={self._purpose!r}, base_url={str(self._http.base_url)!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    @property
+    def call_timeout(self) -> float:
+        """The longest that one call may take, in seconds, with all its attempts and waits. Lease jobs for longer."""
+        last_attempt = LONGEST_WAIT + LONGEST_WAIT + self._attempt_timeout
+        return RETRY_FOR + last_attempt
+
+    # What the services ask for.
+
+    def droplets(self) -> Walk:
+        """All droplets. Two lists, since the default one leaves out those with GPUs."""
+        plain = self._call("GET", "/v2/droplets")
+        gpus = self._call("GET", "/v2/droplets", params={"type": "gpus"})
+        return Walk(self._perform, [Listing(plain, "droplets"), Listing(gpus, "droplets")])
+
+    def projects(self) -> Walk:
+        """All projects that the token may see."""
+        return self.walk("/v2/projects", "projects")
+
+    def project_resources(self, project_id: str) -> Walk:
+        """What a project holds: rows of `urn`, `assigned_at`, `status`."""
+        return self.walk("/v2/projects/{project_id}/resources", "resources", identity="urn", project_id=project_id)
+
+    async def create_project(self, name: str, *, purpose: str, environment: str, description: str = "") -> Body:
+        """Creates a project and returns it. `environment` is Development, Staging or Production."""
+        fields = {"name": name, "purpose": purpose, "environment": environment, "description": description}
+        return await self._single("project", self._call("POST", "/v2/projects", json=fields))
+
+    async def account(self) -> Body:
+        """The account that the token belongs to, with its `droplet_limit` and `status`."""
+        return await self._single("account", self._call("GET", "/v2/account"))
+
+    # What those are made of, for whatever has no name above.
+
+    def walk(
+        self,
+        route: str,
+        key: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        identity: str = "id",
+        paginated: bool = True,
+        **ids: object,
+    ) -> Walk:
+        """All rows of a list, which is under `key` in each answer; `identity` names the field that tells rows apart.
+
+        `paginated` False is for the few lists that come whole and without `meta`, such as `/v2/databases`.
+        """
+        call = self._call("GET", route, params=params, **ids)
+        return Walk(self._perform, [Listing(call, key, identity, paginated)])
+
+    async def get(self, route: str, *, params: Mapping[str, str] | None = None, **ids: object) -> Body:
+        """Reads one thing: `await do.get("/v2/droplets/{droplet_id}", droplet_id=1)`."""
+        return await self._perform(self._call("GET", route, params=params, **ids))
+
+    async def send(
+        self, method: str, route: str, *, json: Any = None, params: Mapping[str, str] | None = None, **ids: object
+    ) -> Body:
+        """Writes (POST, PUT, PATCH, DELETE) and returns the answer's body, empty where there is none (204).
+
+        Never sent again once it may have had an effect: raises `OutcomeUnknown` then.
+        """
+        return await self._perform(self._call(method, route, params=params, json=json, **ids))
+
+    # How a call is made.
+
+    def _call(
+        self, method: str, route: str, *, params: Mapping[str, str] | None = None, json: Any = None, **ids: object
+    ) -> Call:
+        path = route.format(**{name: quote(str(value), safe="") for name, value in ids.items()})
+        return Call(method, route, path, dict(params or {}), json)
+
+    async def _single(self, key: str, call: Call) -> Body:
+        body = await self._perform(call)
+        thing = body.get(key)
+        if not isinstance(thing, dict):
+            raise unreadable(call, f"the answer has no object {key!r}", status=200)
+        return thing
+
+    async def _perform(self, call: Call) -> Body:
+        return await self._retrying(self._attempt, call)
+
+    def _backoff(self, error: Exception) -> bool | float:
+        """Whether to try again, or after how many seconds. Not `OutcomeUnknown`, nor anything that was decided."""
+        if isinstance(error, RateLimited) and error.told:
+            return error.retry_after <= LONGEST_WAIT and error.retry_after * self._delay_scale
+        return isinstance(error, Unavailable | BadAnswer | RateLimited)
+
+    async def _attempt(self, call: Call) -> Body:
+        credential = self._credential(call)
+        await self._take_slot(call, credential)
+        with observed(call, self._host) as observation:
+            try:
+                answer = await self._exchange(call, credential.token)
+            except ProviderError:
+                observation.status = "none"
+                raise
+            observation.status = str(answer.status_code)
+        self._learn(answer, credential)
+        if answer.is_success:
+            return decoded(call, answer)
+        raise failure(call, answer)
+
+    def _credential(self, call: Call) -> Credential:
+        try:
+            return self._tokens.credential(self._purpose)
+        except NoToken as error:
+            raise MissingToken(call, str(error)) from None
+
+    async def _take_slot(self, call: Call, credential: Credential) -> None:
+        with BUDGET_WAITING.labels(self._purpose).track_inprogress():
+            wait = await credential.budget.take(LONGEST_WAIT)
+        if wait:
+            raise RateLimited(call, f"not sent: the rate budget is spent for {wait:.0f} s", retry_after=wait)
+
+    async def _exchange(self, call: Call, token: str) -> httpx.Response:
+        content = None if call.json is None else orjson.dumps(call.json)
+        headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": "application/json"} if content else {})
+        request = self._http.build_request(call.method, call.path, params=call.params, content=content, headers=headers)
+        try:
+            async with asyncio.timeout(self._attempt_timeout):
+                return await self._http.send(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Unavailable(call, f"not reached: {_reason(error)}") from error
+        except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
+            raise undecided(call, f"no answer: {_reason(error)}") from error
+
+    def _learn(self, answer: httpx.Response, credential: Credential) -> None:
+        if answer.status_code == 429:
+            credential.budget.hold(self._delay_scale * (told_wait(answer) or SHORTEST_WAIT))
+        else:
+            limit, remaining = (answer.headers.get(f"ratelimit-{name}", "") for name in ("limit", "remaining"))
+            if limit.isdecimal() and remaining.isdecimal():
+                credential.budget.observe(int(limit), int(remaining))
+        BUDGET_REMAINING.labels(self._purpose).set(credential.budget.remaining)
+
+
+def _checked(base_url: str) -> httpx.URL:
+    url = httpx.URL(base_url)
+    if url.scheme not in {"http", "https"} or not url.host or url.path not in {"", "/"}:
+        raise ValueError(f"DO_API_URL must be like {API_URL}, without /v2: {base_url!r} is not")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__} {error}".strip()
