@@ -1,0 +1,276 @@
+"""Kafka: every setting of FastStream and aiokafka in one place, with the fact that made it so.
+
+Sources: measurements with faststream 0.7.8 and aiokafka 0.14.0, whose defaults lose messages (docs/decisions/0003).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaAckableMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from contracts.topics import Topic
+from shared.config import Settings
+
+Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
+Records: TypeAlias = tuple[Record, ...]
+
+PUBLISH_ERRORS = (KafkaError, TimeoutError)
+"""What publishing raises while the broker is away, or when another process has taken over (`ProducerFenced`)."""
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_MAX_RECORDS = 500
+# FastStream sleeps this long again after an empty poll; larger values are seen as latency, smaller ones as idle CPU.
+_BATCH_TIMEOUT_MS = 5
+# A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
+_FETCH_MAX_WAIT_MS = 50
+# Heartbeats share the event loop with the handlers: aiokafka's 10 s evicts a consumer that is merely busy.
+_SESSION_TIMEOUT_MS = 30_000
+_PRODUCER_CLOSE_S = 2.0
+
+
+def _connection(settings: Settings) -> dict[str, Any]:
+    """aiokafka's arguments for reaching the broker."""
+    secure = settings.kafka_security.endswith("SSL")
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "security_protocol": settings.kafka_security,
+        "ssl_context": ssl.create_default_context(cafile=settings.kafka_ca_file) if secure else None,
+    }
+    if settings.kafka_security.startswith("SASL"):
+        arguments |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password and settings.kafka_password.get_secret_value(),
+        }
+    return arguments
+
+
+def _security(settings: Settings) -> BaseSecurity | None:
+    """The same for FastStream."""
+    arguments = _connection(settings)
+    context = arguments["ssl_context"]
+    if not settings.kafka_security.startswith("SASL"):
+        return BaseSecurity(ssl_context=context) if context else None
+    mechanism = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+    return mechanism[settings.kafka_sasl_mechanism](
+        username=arguments["sasl_plain_username"] or "",
+        password=arguments["sasl_plain_password"] or "",
+        ssl_context=context,
+        use_ssl=context is not None,
+    )
+
+
+class Subscription:
+    """A consumer of some topics as one member of a group, by FastStream, in batches.
+
+    `handle` gets the records of a batch. Their offsets are committed when it returns; when it raises, all partitions of
+    the batch are rewound and it gets them again.
+    """
+
+    def __init__(
+        self, settings: Settings, group: str, topics: Sequence[str], handle: Callable[[Records], Awaitable[None]]
+    ) -> None:
+        self.topics = list(topics)
+        self._broker = KafkaBroker(
+            settings.kafka_bootstrap_servers,
+            security=_security(settings),
+            client_id=group,
+            consumer_only=True,
+            allow_auto_create_topics=False,  # FastStream would create them with one partition
+            apply_types=False,  # its dependency injection costs more than a handler
+            logger=None,  # it would log every batch; the runtime has its own line
+            graceful_timeout=20,
+        )
+        self._subscriber = self._broker.subscriber(
+            *topics,
+            group_id=group,
+            batch=True,
+            max_records=_MAX_RECORDS,
+            batch_timeout_ms=_BATCH_TIMEOUT_MS,
+            fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
+            session_timeout_ms=_SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=3_000,
+            auto_offset_reset="earliest",
+            # Every other policy commits a failed message away: ACK at once, MANUAL with the next acknowledgement.
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            parser=self._parse,
+            decoder=_undecoded,
+        )
+        self._subscriber(handle)
+
+    async def start(self) -> None:
+        """Join the group."""
+        await self._broker.start()
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, commit it, leave the group."""
+        await self._broker.stop()
+
+    def silent_for(self, now_ms: int) -> float | None:
+        """Seconds since the broker last answered a fetch of an assigned partition; None where nothing is assigned.
+
+        A ping of the broker does not see a consumer that is stuck; this does.
+        """
+        consumer: Any = self._consumer
+        assigned = consumer.assignment() if consumer else ()
+        polls = [consumer.last_poll_timestamp(tp) for tp in assigned]
+        known = [poll for poll in polls if poll and poll > 0]
+        return max(0.0, (now_ms - max(known)) / 1000) if known else None
+
+    async def lag(self) -> dict[tuple[str, int], int]:
+        """Records not yet handed over, by topic and partition, as far as the last fetch knows."""
+        lag = {}
+        consumer: Any = self._consumer
+        for tp in consumer.assignment() if consumer else ():
+            end = consumer.highwater(tp)
+            if end is not None:
+                with suppress(KafkaError, TimeoutError):
+                    lag[tp.topic, tp.partition] = max(0, end - await asyncio.wait_for(consumer.position(tp), 1))
+        return lag
+
+    @property
+    def _consumer(self) -> AIOKafkaConsumer | None:
+        return self._subscriber.consumer
+
+    async def _parse(self, records: Records) -> KafkaAckableMessage:
+        # FastStream's own parser decodes headers, so a header that is not UTF-8 would be read again for ever.
+        return KafkaAckableMessage(raw_message=records, body=b"", headers={}, consumer=self._consumer)
+
+
+async def _undecoded(message: KafkaAckableMessage) -> Records:
+    return message.raw_message
+
+
+class Publisher:
+    """An idempotent producer that publishes batches, each in a Kafka transaction under the given name.
+
+    Of several publishers with one name only the newest can publish: the broker fences the others, so a process that
+    hangs in the middle of a batch and wakes later cannot put old state after new.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, name: str) -> AsyncIterator[Self]:
+        """Connect, and fence all earlier publishers of this name."""
+        producer = AIOKafkaProducer(
+            **_connection(settings),
+            client_id=name,
+            transactional_id=name,
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=256 * 1024,  # aiokafka's 16 KiB makes a request of every few messages
+            max_request_size=MAX_MESSAGE_BYTES,
+            transaction_timeout_ms=30_000,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await asyncio.wait_for(producer.start(), 15)
+            yield cls(producer)
+        finally:
+            await _abandon(producer)
+
+    async def send_all(self, messages: Sequence[tuple[str, str, bytes | None]], timeout_s: float) -> None:
+        """Publish (topic, key, value) in order, all or none, and wait for the broker's word.
+
+        Raises what `PUBLISH_ERRORS` lists; then the publisher is of no more use.
+        """
+        async with asyncio.timeout(timeout_s):
+            await self._producer.begin_transaction()
+            sent = [await self._producer.send(topic, value, key=key.encode()) for topic, key, value in messages]
+            await self._producer.commit_transaction()
+            for future in sent:
+                future.result()
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """Close a producer without delivering what it still holds: that is in the outbox, and another may have sent it."""
+    sender = producer._sender
+    with suppress(Exception, asyncio.CancelledError):
+        await asyncio.wait_for(sender.close(), _PRODUCER_CLOSE_S)
+    with suppress(Exception, asyncio.CancelledError):
+        await asyncio.wait_for(producer.stop(), _PRODUCER_CLOSE_S)
+
+
+async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str]:
+    """Create what is missing; gives the names of what was created. Existing topics stay as they are."""
+    admin = AIOKafkaAdminClient(**_connection(settings), client_id="arcadia-admin")
+    await admin.start()
+    try:
+        missing = {topic.name for topic in topics} - set(await admin.list_topics())
+        new = [_new_topic(topic, settings) for topic in topics if topic.name in missing]
+        if new:
+            await _create(admin, new)
+        return sorted(missing)
+    finally:
+        await admin.close()
+
+
+async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
+    response = await admin.create_topics(new)
+    for name, code, *message in response.topic_errors:
+        if code and code != TopicAlreadyExistsError.errno:
+            raise KafkaError(f"topic {name} could not be created: {message or code}")
+
+
+def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
+    config = {
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "min.insync.replicas": str(min(2, settings.kafka_replication)),
+    }
+    if topic.compacted:
+        config["cleanup.policy"] = "compact"
+    else:
+        config["retention.ms"] = str(int(topic.retention.total_seconds() * 1000))
+    return NewTopic(topic.name, settings.kafka_partitions, settings.kafka_replication, topic_configs=config)
+
+
+@asynccontextmanager
+async def tail(
+    settings: Settings, topics: Sequence[str], *, since_ms: int | None = None
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """Read topics outside any group: from the end, from a time in Unix milliseconds, or from the beginning (0)."""
+    consumer = AIOKafkaConsumer(
+        **_connection(settings),
+        client_id="arcadia-tail",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
+    )
+    await consumer.start()
+    try:
+        await _seek(consumer, topics, since_ms)
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> None:
+    from aiokafka import TopicPartition
+
+    await consumer._client.set_topics(topics)
+    partitions = [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
+    consumer.assign(partitions)
+    if since_ms is None:
+        await consumer.seek_to_end(*partitions)
+        # The end must be known before the first question is sent, or its answer could be missed.
+        for partition in partitions:
+            await consumer.position(partition)
+    elif since_ms > 0:
+        offsets = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+        ends = await consumer.end_offsets(partitions)
+        for partition, found in offsets.items():
+            consumer.seek(partition, found.offset if found else ends[partition])

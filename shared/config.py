@@ -1,0 +1,90 @@
+"""Settings, from the environment. What is not here is a constant beside its use."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+"""A list that the environment gives separated by commas."""
+
+
+class Settings(BaseSettings):
+    """All settings of all services. Each names its environment variable in upper case.
+
+    Raises `pydantic.ValidationError` with the variable's name where a value is missing or makes no sense.
+    """
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", populate_by_name=True)
+
+    database_url: SecretStr = Field(
+        description="PostgreSQL, `postgresql://user:password@host:port/database?sslmode=...`. User and password are "
+        "those of the administrator for `arcadia migrate`; services replace them by their own role's."
+    )
+    database_role_password: SecretStr | None = Field(
+        default=None, description="The password of the services' roles. Default: the one in DATABASE_URL."
+    )
+    database_pool_size: int = Field(default=4, ge=2, le=20, description="Connections per service process, at most.")
+
+    kafka_bootstrap_servers: Words = Field(min_length=1, description="`host:port`, separated by commas.")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: str | None = Field(default=None, description="Certificates to trust. Default: the system's.")
+    kafka_partitions: int = Field(default=4, ge=1, description="Per topic, when topics are created. Production: 12.")
+    kafka_replication: int = Field(default=1, ge=1, description="Per topic, when topics are created. Production: 3.")
+
+    dead_letter_limit: int = Field(
+        default=100, ge=1, description="A consumer stops when so many messages failed within ten minutes, undecided."
+    )
+
+    do_api_url: str = Field(default="https://api.digitalocean.com", description="DigitalOcean, without `/v2`.")
+    do_rate_limit: float = Field(
+        default=1.0, ge=0, description="The share of the provider's rate limits that this process may use; 0: no limit."
+    )
+
+    jwt_secrets: list[SecretStr] = Field(
+        default_factory=list,
+        validation_alias=AliasChoices("JWT_SECRETS", "jwt_secrets"),
+        description='Accepted signing secrets, newest first, as a JSON list: ["new", "old"].',
+    )
+    jwt_algorithms: Words = Field(default=["HS512"], description="Accepted algorithms; the token never chooses.")
+    jwt_issuer: str = "arcadia_app"
+    jwt_audience: str = "arcadia_app"
+    jwt_keys_file: str | None = Field(default=None, description="A JWKS file, for RS256 and EdDSA.")
+
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 4005
+    cors_origins: Words = []
+    rate_limit_per_minute: int = Field(default=1200, ge=0, description="Requests per tenant and gateway; 0: no limit.")
+
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(default=0, ge=0, description="For /healthz, /readyz and /metrics; 0: any free port.")
+    otel_endpoint: str | None = Field(
+        default=None, description="An OTLP/HTTP collector; without one nothing is traced."
+    )
+
+    def role_url(self, role: str) -> str:
+        """DATABASE_URL as another role, with its password."""
+        parts = urlsplit(self.database_url.get_secret_value())
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{quote(role)}:{quote(self.role_password, safe='')}@{host}"))
+
+    @cached_property
+    def role_password(self) -> str:
+        """The password of the services' roles, in clear."""
+        if self.database_role_password is not None:
+            return self.database_role_password.get_secret_value()
+        return urlsplit(self.database_url.get_secret_value()).password or ""

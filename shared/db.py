@@ -1,0 +1,138 @@
+"""PostgreSQL: pools that know their role, and which errors mean an outage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeAlias
+
+import asyncpg
+import orjson
+from asyncpg.pool import PoolConnectionProxy
+
+from shared.config import Settings
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
+
+OUTAGES = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+"""The database or the broker is away, restarting, full or failing over: try again for as long as it lasts."""
+
+CONTENTION = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidCachedStatementError,
+)
+"""Another transaction, or DDL under way, was in the way: the whole transaction is worth another try."""
+
+# A frozen process must not hold its locks for longer than this (measured: without it, for as long as it is frozen).
+_SESSION = {
+    "idle_in_transaction_session_timeout": "5s",
+    "lock_timeout": "10s",
+    "statement_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "timezone": "UTC",
+}
+_COMMAND_TIMEOUT_S = 90
+_CONNECT_TIMEOUT_S = 10
+
+
+async def _prepare(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + orjson.dumps(value, default=_plain),
+        decoder=lambda raw: orjson.loads(raw[1:]),
+    )
+
+
+def _plain(value: object) -> object:
+    """What orjson cannot write by itself: pydantic models."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
+
+
+class Database:
+    """A small pool of connections of one role, each with that role's schema as its search path."""
+
+    def __init__(self, pool: asyncpg.Pool[Any], url: str, schema: str) -> None:
+        self.pool = pool
+        self.url = url
+        self.schema = schema
+
+    @classmethod
+    async def open(cls, url: str, schema: str, *, size: int = 4, name: str = "arcadia") -> Self:
+        """Connect. `name` is what pg_stat_activity shows. Raises what `OUTAGES` lists where the server is away."""
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            init=_prepare,
+            command_timeout=_COMMAND_TIMEOUT_S,
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings=session_settings(schema, name),
+        )
+        return cls(pool, url, schema)
+
+    @classmethod
+    async def of_service(cls, settings: Settings, service: str, *, role: str | None = None) -> Self:
+        """The pool of a service, in its own schema; `role` where it is not the service's own."""
+        role = role or service
+        return await cls.open(
+            settings.role_url(role), service, size=settings.database_pool_size, name=f"arcadia-{role}"
+        )
+
+    async def close(self) -> None:
+        """Close the pool; connections that do not close within seconds are cut."""
+        try:
+            async with asyncio.timeout(5):
+                await self.pool.close()
+        except OUTAGES:
+            self.pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection outside any transaction."""
+        async with self._acquired() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction that commits when the block ends well."""
+        async with self._acquired() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Connection]:
+        """A connection; what fails because it is closed is an outage, whatever asyncpg calls it."""
+        closed = False
+        try:
+            async with self.pool.acquire(timeout=_CONNECT_TIMEOUT_S) as connection:
+                try:
+                    yield connection
+                except asyncpg.InterfaceError:
+                    closed = connection.is_closed()
+                    raise
+        except asyncpg.InterfaceError as error:
+            if closed:
+                raise ConnectionResetError(f"the database closed the connection: {error}") from error
+            raise
+
+
+def session_settings(schema: str, name: str) -> dict[str, str]:
+    """The settings of every session: the search path, and time-outs that keep a stuck process from holding others."""
+    return {**_SESSION, "search_path": schema, "application_name": name}

@@ -1,0 +1,73 @@
+"""A record as it was delivered: where it came from, and what could be read of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+from contracts.message import Envelope, Event, Message
+from shared.bus import Record
+from shared.ids import derived_id
+from shared.wire import Unreadable, decode
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a record stands in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One record. Either `envelope` and `message` are there, or `unreadable` says why not."""
+
+    origin: Origin
+    key: str
+    raw: bytes
+    envelope: Envelope | None
+    message: Message | None
+    unreadable: Unreadable | None = None
+
+    @classmethod
+    def of(cls, origin: Origin, key: str, raw: bytes) -> Delivery:
+        """Read a record's value."""
+        try:
+            envelope, message = decode(raw)
+        except Unreadable as error:
+            return cls(origin, key, raw, error.envelope, None, error)
+        return cls(origin, key, raw, envelope, message)
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """What stays in order: the records of one key in one topic."""
+        return self.origin.topic, self.key
+
+    @property
+    def once_only(self) -> bool:
+        """Whether the inbox guards it. Events are guarded by their `sequence` instead."""
+        return self.message is not None and not isinstance(self.message, Event)
+
+    @cached_property
+    def dead_letter_id(self) -> UUID:
+        """The same however often the record is delivered; the content guards against a topic that was made anew."""
+        origin = self.origin
+        return derived_id("dead-letter", origin.topic, origin.partition, origin.offset, self.raw.hex())
+
+    @property
+    def known(self) -> tuple[Envelope, Message]:
+        """Envelope and message of a readable record."""
+        if self.envelope is None or self.message is None:
+            raise ValueError(f"{self.origin} is not readable")
+        return self.envelope, self.message
+
+
+def delivered(record: Record) -> Delivery | None:
+    """The delivery of a Kafka record; None for a tombstone, which says nothing beyond its key."""
+    if record.value is None:
+        return None
+    key = record.key.decode(errors="replace") if record.key else ""
+    return Delivery.of(Origin(record.topic, record.partition, record.offset), key, record.value)

@@ -1,0 +1,91 @@
+"""The inbox: a command is claimed by its id once, and its outcome is kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from contracts.message import Envelope
+from contracts.runtime import GATEWAY_REPLIES
+from shared.db import Connection
+
+Status = Literal["pending", "ok", "refused", "failed"]
+
+KEPT = timedelta(days=30)
+"""How long outcomes of internal traffic are kept: longer than any topic keeps the command itself."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A command's outcome, as its caller gets it."""
+
+    status: Status
+    result: dict[str, Any] | None = None
+    code: str | None = None
+    detail: dict[str, Any] | None = None
+
+
+async def claim(conn: Connection, envelopes: Sequence[Envelope], now: datetime) -> set[UUID]:
+    """Claim messages by id. Gives the ids that were new; the others are handled, or in somebody's hands, already.
+
+    This is the first statement of a batch's transaction, with the ids sorted: a consumer that lost its partition, and
+    the one that got it, wait for one another here and cannot deadlock.
+    """
+    ordered = sorted({e.id: e for e in envelopes}.values(), key=lambda e: e.id)
+    rows = await conn.fetch(
+        """
+        insert into inbox (id, type, tenant_id, correlation_id, reply_to, expires_at)
+        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[])
+        on conflict (id) do nothing
+        returning id
+        """,
+        [e.id for e in ordered],
+        [e.type for e in ordered],
+        [e.tenantid for e in ordered],
+        [e.correlationid for e in ordered],
+        [e.replyto for e in ordered],
+        # The gateway's commands answer for idempotency keys, for good.
+        [None if e.replyto == GATEWAY_REPLIES else now + KEPT for e in ordered],
+    )
+    return {row["id"] for row in rows}
+
+
+async def record(conn: Connection, outcomes: dict[UUID, Recorded], now: datetime) -> None:
+    """Write the outcomes beside their claims."""
+    await conn.execute(
+        """
+        update inbox set status = o.status, result = o.result, code = o.code, detail = o.detail, decided_at = $6
+        from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::jsonb[]) as o(id, status, result, code, detail)
+        where inbox.id = o.id
+        """,
+        list(outcomes),
+        [o.status for o in outcomes.values()],
+        [o.result for o in outcomes.values()],
+        [o.code for o in outcomes.values()],
+        [o.detail for o in outcomes.values()],
+        now,
+    )
+
+
+async def find_outcomes(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Recorded]:
+    """The decided outcomes among these ids; what is still pending is left out."""
+    rows = await conn.fetch(
+        "select id, status, result, code, detail from inbox where id = any($1::uuid[]) and status <> 'pending'", ids
+    )
+    return {r["id"]: Recorded(r["status"], r["result"], r["code"], r["detail"]) for r in rows}
+
+
+async def delete_expired(conn: Connection, limit: int = 5000) -> int:
+    """Forget outcomes that are past their time, some at a go. Gives how many went."""
+    rows = await conn.fetch(
+        """
+        delete from inbox where id in (
+          select id from inbox where expires_at < now() order by expires_at limit $1 for update skip locked
+        ) returning 1
+        """,
+        limit,
+    )
+    return len(rows)

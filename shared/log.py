@@ -1,0 +1,41 @@
+"""Logs: structlog, JSON lines in production, readable in a terminal. One canonical line per message."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from shared.config import Settings
+
+
+def configure(settings: Settings, **bound: str) -> None:
+    """Set the process's logging up; `bound` stands on every line."""
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if settings.log_format == "json":
+        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    else:
+        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(**bound)
+    _quiet_libraries()
+
+
+def _quiet_libraries() -> None:
+    """Libraries log through the standard library: warnings and worse, in their own words, to the same stream."""
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
+    )
+    # aiokafka tells of every reconnection at ERROR while a broker restarts; the runtime says it once, with its remedy.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

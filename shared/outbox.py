@@ -1,0 +1,136 @@
+"""The outbox: messages are rows of the transaction that causes them; `relay.py` publishes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from contracts.message import Envelope, Event, Message, Reply
+from shared.db import Connection
+from shared.ids import uuid7
+from shared.inbox import Recorded
+from shared.outcome import Meta, Outcome, Send, Tombstone
+from shared.telemetry import current_traceparent
+from shared.wire import encode
+
+
+@dataclass(frozen=True)
+class Row:
+    """One message to publish. `payload` None is a tombstone."""
+
+    id: UUID
+    topic: str
+    key: str
+    type: str
+    payload: bytes | None
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Makes outbox rows in the name of one service."""
+
+    service: str
+
+    def rows(self, outcome: Outcome, cause: Meta) -> list[Row]:
+        """The rows of an outcome's events and commands, in that order."""
+        events = [self.event(event, cause) for event in outcome.events]
+        return events + [self.command(send, cause) for send in outcome.commands]
+
+    def event(self, event: Event | Tombstone, cause: Meta) -> Row:
+        """An event's row, or a tombstone's."""
+        if isinstance(event, Tombstone):
+            return Row(uuid7(), event.topic, event.key, "tombstone", None)
+        return self._row(event, event.TOPIC, cause, tenantid=event.tenant(), sequence=event.sequence())
+
+    def command(self, send: Send, cause: Meta) -> Row:
+        """A command's row: tenant, actor and correlation are the cause's unless the command says otherwise."""
+        return self._row(
+            send.command,
+            send.command.TOPIC,
+            cause,
+            id=send.id,
+            tenantid=send.tenant_id or cause.tenant_id,
+            actor=send.actor or cause.actor,
+            correlationid=send.correlation_id or cause.correlation_id,
+            replyto=send.reply_to,
+            expires=send.expires,
+        )
+
+    def reply(self, to: Envelope, outcome: Recorded, now: datetime) -> Row | None:
+        """The row of the reply to a command; None where nobody wants one."""
+        if to.replyto is None:
+            return None
+        reply = Reply(
+            command_id=to.id,
+            command_type=to.type,
+            correlation_id=to.correlationid or to.id,
+            status=outcome.status,
+            result=outcome.result,
+            code=outcome.code,
+            detail=outcome.detail,
+        )
+        return self._row(reply, to.replyto, meta_of(to, now), tenantid=to.tenantid)
+
+    def announce(self, event: Event, topic: str, cause: Meta) -> Row:
+        """The row of an event that goes to a topic other than its class's own."""
+        return self._row(event, topic, cause, tenantid=event.tenant(), sequence=event.sequence())
+
+    def _row(self, message: Message, topic: str, cause: Meta, *, id: UUID | None = None, **extensions: object) -> Row:
+        id = id or uuid7()
+        attributes = {
+            "actor": cause.actor,
+            "correlationid": cause.correlation_id or cause.message_id,
+            "causationid": cause.message_id,
+            "traceparent": current_traceparent() or cause.traceparent,
+        }
+        given = {name: value for name, value in extensions.items() if value is not None}
+        envelope = Envelope.of(
+            message, id=id, source=f"/arcadia/{self.service}", time=cause.now, **{**attributes, **given}
+        )
+        return Row(id, topic, envelope.subject, envelope.type, encode(envelope))
+
+
+def meta_of(envelope: Envelope, now: datetime) -> Meta:
+    """What a handler may know of a message."""
+    return Meta(
+        message_id=envelope.id,
+        now=now,
+        tenant_id=envelope.tenantid,
+        actor=envelope.actor,
+        correlation_id=envelope.correlationid or envelope.id,
+        traceparent=envelope.traceparent,
+        reply_to=envelope.replyto,
+        expires=envelope.expires,
+    )
+
+
+async def insert(conn: Connection, rows: Sequence[Row]) -> None:
+    """Put messages into the outbox of this transaction, in order."""
+    if not rows:
+        return
+    await conn.execute(
+        """
+        insert into outbox (id, aggregatetype, aggregateid, type, payload)
+        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+        """,
+        [row.id for row in rows],
+        [row.topic for row in rows],
+        [row.key for row in rows],
+        [row.type for row in rows],
+        [row.payload for row in rows],
+    )
+
+
+async def oldest(conn: Connection, limit: int) -> list[tuple[int, str, str, bytes | None]]:
+    """The first messages in the outbox: (position, topic, key, payload)."""
+    rows = await conn.fetch(
+        "select position, aggregatetype, aggregateid, payload from outbox order by position limit $1", limit
+    )
+    return [tuple(row) for row in rows]
+
+
+async def delete(conn: Connection, positions: Iterable[int]) -> None:
+    """Drop what Kafka has acknowledged."""
+    await conn.execute("delete from outbox where position = any($1::bigint[])", list(positions))

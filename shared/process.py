@@ -1,0 +1,243 @@
+"""Runs services: everything one needs, started in order and stopped in reverse.
+
+SIGTERM finishes the batch in hand, puts jobs back, flushes the relay and leaves the group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from contracts.registry import topics
+from shared import inbox, jobs, metrics, outbox
+from shared.batch import Batch
+from shared.bus import Subscription, ensure_topics
+from shared.config import Settings
+from shared.consumer import Consumer
+from shared.db import CONTENTION, OUTAGES, Connection, Database
+from shared.health import HealthServer, process_report
+from shared.ids import uuid7
+from shared.jobs import Worker
+from shared.outbox import Sender
+from shared.outcome import Meta, Outcome
+from shared.relay import Relay
+from shared.service import Every, Service
+
+log = structlog.get_logger(__name__)
+
+_STARTUP_PAUSE_S = 1.0
+_HEARTBEAT_S = 5.0
+_STUCK_AFTER_S = 60.0
+_OUTBOX_TOO_OLD_S = 60.0
+_FLUSH_S = 5.0
+_HOUSEKEEPING = timedelta(minutes=10)
+
+
+class Process:
+    """One service in this process, with all its parts."""
+
+    def __init__(self, service: Service[Any], settings: Settings, database: Database, resources: Any) -> None:
+        self.service = service
+        self.settings = settings
+        self.database = database
+        self.sender = Sender(service.name)
+        self.relay = Relay(settings, database, service.name)
+        self.worker = Worker(database, self.sender, list(service.jobs.values()), resources, self.relay.wake)
+        self.consumer = Consumer(service, database, self._wake, dead_letter_limit=settings.dead_letter_limit)
+        self.subscriptions = [
+            Subscription(settings, f"arcadia.{service.name}", group, self.consumer.handle)
+            for group in _by_kind(service.consumed_topics())
+        ]
+        self._id = uuid4()
+        self._started = time.monotonic()
+        self._started_at = datetime.now(UTC)
+
+    def _wake(self, batch: Batch) -> None:
+        if batch.rows:
+            self.relay.wake()
+        if batch.jobs:
+            self.worker.wake()
+
+    def background(self) -> list[Callable[[], Awaitable[None]]]:
+        """What runs beside the consumers, each until cancelled."""
+        ticks = [*self.service.ticks, Every(_housekeep, _HOUSEKEEPING)]
+        loops: list[Callable[[], Awaitable[None]]] = [lambda tick=tick: self._tick(tick) for tick in ticks]  # type: ignore[misc]
+        return [self.relay.run, self.worker.run, self.consumer.retry_held, self._heartbeat, *loops]
+
+    async def _tick(self, tick: Every) -> None:
+        """Run a tick at its interval; again at once while it says (by an outcome) that there was something to do."""
+        while True:
+            busy = False
+            try:
+                busy = await self._tick_once(tick)
+            except (*OUTAGES, *CONTENTION) as error:
+                log.warning("tick skipped", service=self.service.name, tick=_name(tick), error=str(error))
+            except Exception:
+                log.exception("tick failed", service=self.service.name, tick=_name(tick))
+            if not busy:
+                await asyncio.sleep(tick.interval.total_seconds())
+
+    async def _tick_once(self, tick: Every) -> bool:
+        now = datetime.now(UTC)
+        async with self.database.transaction() as conn:
+            outcome = await tick.run(conn, now)
+            if outcome is None:
+                return False
+            rows = self.sender.rows(outcome, Meta(uuid7(), now, actor=self.service.name))
+            await outbox.insert(conn, rows)
+        if rows:
+            self.relay.wake()
+        return True
+
+    async def _heartbeat(self) -> None:
+        """Tell the table `processes`, and the metrics, how this process is."""
+        while True:
+            with suppress(*OUTAGES):
+                async with self.database.connection() as conn:
+                    await self._beat(conn)
+            await asyncio.sleep(_HEARTBEAT_S)
+
+    async def _beat(self, conn: Connection) -> None:
+        name = self.service.name
+        lag = await self._lag()
+        report = process_report(self._started) | {
+            "relay": self.relay.leading,
+            "stopped": self.consumer.stopped,
+            "lag": sum(lag.values()),
+        }
+        await conn.execute(
+            """
+            insert into processes (id, host, pid, started_at, seen_at, report) values ($1, $2, $3, $4, now(), $5)
+            on conflict (id) do update set seen_at = excluded.seen_at, report = excluded.report
+            """,
+            self._id,
+            socket.gethostname(),
+            os.getpid(),
+            self._started_at,
+            report,
+        )
+        (health,) = await conn.fetch("select outbox_depth, outbox_age_s, jobs_queued, dead from v1_all_health")
+        metrics.OUTBOX_DEPTH.labels(name).set(health["outbox_depth"])
+        metrics.OUTBOX_AGE.labels(name).set(health["outbox_age_s"] or 0)
+        metrics.JOBS_WAITING.labels(name).set(health["jobs_queued"])
+        metrics.DEAD_LETTERS.labels(name).set(health["dead"])
+        for (topic, partition), behind in lag.items():
+            metrics.LAG.labels(name, topic, partition).set(behind)
+
+    async def _lag(self) -> dict[tuple[str, int], int]:
+        return {tp: behind for subscription in self.subscriptions for tp, behind in (await subscription.lag()).items()}
+
+    async def alive(self) -> dict[str, str | None]:
+        """Whether the consumers make progress. (A ping of the broker would not see one that is stuck.)"""
+        now_ms = int(time.time() * 1000)
+        silences = [silence for s in self.subscriptions if (silence := s.silent_for(now_ms)) is not None]
+        busy = self.consumer.busy_since is not None
+        stuck = not busy and silences and min(silences) > _STUCK_AFTER_S
+        return {"consumer": f"no answer to a fetch for {min(silences):.0f} s" if stuck else None}
+
+    async def ready(self) -> dict[str, str | None]:
+        """Whether database, broker, consumer and outbox are as they should be."""
+        age = await self.database.pool.fetchval("select outbox_age_s from v1_all_health")
+        alive = await self.alive()
+        too_old = age is not None and age > _OUTBOX_TOO_OLD_S
+        return {
+            "database": None,
+            "consumer": "stopped: too many messages fail" if self.consumer.stopped else alive["consumer"],
+            "outbox": f"the oldest message waits for {age:.0f} s" if too_old else None,
+        }
+
+
+@asynccontextmanager
+async def running(service: Service[Any], settings: Settings) -> AsyncIterator[Process]:
+    """A service at work, until the block ends. Waits for database and broker as long as it takes."""
+    async with AsyncExitStack() as stack:
+        database = await _patiently(lambda: Database.of_service(settings, service.name), "database")
+        stack.push_async_callback(database.close)
+        await _patiently(lambda: ensure_topics(settings, topics()), "broker")
+        resources = await stack.enter_async_context(service.resources(settings))
+        process = Process(service, settings, database, resources)
+        background = [asyncio.create_task(_guarded(run)) for run in process.background()]
+        stack.push_async_callback(_cancelled, background)
+        stack.push_async_callback(process.relay.drain, _FLUSH_S)
+        for subscription in process.subscriptions:
+            await _patiently(subscription.start, "broker")
+            stack.push_async_callback(subscription.stop)
+        log.info("service started", service=service.name, topics=service.consumed_topics())
+        yield process
+        log.info("service stops", service=service.name)
+
+
+async def run(services: Sequence[Service[Any]], settings: Settings, beside: Sequence[Any] = ()) -> None:
+    """Run services until SIGTERM or SIGINT. `beside`: further context managers to be entered with them."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    health = HealthServer(settings.health_host, settings.health_port)
+    async with AsyncExitStack() as stack:
+        serving = asyncio.create_task(health.run())
+        stack.push_async_callback(_cancelled, [serving])
+        for service in services:
+            process = await stack.enter_async_context(running(service, settings))
+            health.alive[service.name] = process.alive
+            health.ready[service.name] = process.ready
+        for manager in beside:
+            await stack.enter_async_context(manager)
+        await stop.wait()
+
+
+async def _guarded(run: Callable[[], Awaitable[None]]) -> None:
+    """A background part that ends by an error is a bug: say so, and start it again rather than limp on without it."""
+    while True:
+        try:
+            await run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            log.exception("background part failed; starting it again", part=getattr(run, "__qualname__", str(run)))
+        await asyncio.sleep(_STARTUP_PAUSE_S)
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """Keep trying while the database or the broker is away: services may be started in any order."""
+    from aiokafka.errors import KafkaError
+
+    while True:
+        try:
+            return await attempt()
+        except (*OUTAGES, KafkaError) as error:
+            log.warning(f"waiting for the {what}", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(_STARTUP_PAUSE_S)
+
+
+async def _housekeep(conn: Connection, _: datetime) -> Outcome | None:
+    """Forget what is past its retention."""
+    gone = await inbox.delete_expired(conn) + await jobs.delete_finished(conn)
+    await conn.execute("delete from processes where seen_at < now() - interval '1 day'")
+    return Outcome() if gone else None
+
+
+def _by_kind(names: Sequence[str]) -> list[list[str]]:
+    """Commands apart from the rest, so that a long backlog of events does not hold up commands."""
+    commands = [name for name in names if name.endswith(".commands")]
+    rest = [name for name in names if not name.endswith(".commands")]
+    return [group for group in (commands, rest) if group]
+
+
+def _name(tick: Every) -> str:
+    return getattr(tick.run, "__name__", str(tick.run))

@@ -1,0 +1,169 @@
+"""The relay: publishes a service's outbox to Kafka, in order, from one process at a time.
+
+The leader holds a lease row that expires, so a leader that hangs is replaced (an advisory lock would stay with it for
+as long as it hangs). Its successor fences it at the broker: each batch is a Kafka transaction under the relay's name,
+so a leader that wakes in the middle of a batch publishes nothing, and a compacted topic never ends on old state. What
+was published but not yet deleted is published again: consumers drop it by `sequence` (events) or id (commands).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+import asyncpg
+import structlog
+
+from shared import metrics, outbox
+from shared.bus import PUBLISH_ERRORS, Publisher
+from shared.config import Settings
+from shared.db import OUTAGES, Database, session_settings
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 8.0
+SEND_TIMEOUT_S = 4.0
+_BATCH = 1000
+_POLL_S = 0.25  # only for what no wake-up announced: a lost notification, a successor's first look
+_PAUSE_AFTER_FAILURE_S = 0.5
+
+
+class Relay:
+    """One service process's relay: leads when it can, stands by otherwise.
+
+    `wake()` after each commit that wrote to the outbox: it reaches the leader wherever it runs.
+    """
+
+    def __init__(self, settings: Settings, database: Database, service: str) -> None:
+        self.instance = uuid4()
+        self.leading = False
+        self.service = service
+        self._settings = settings
+        self._database = database
+        self._lease_until = 0.0
+        self._due = asyncio.Event()
+        self._notify_due = asyncio.Event()
+        self._channel = f"{database.schema}_outbox"
+
+    def wake(self) -> None:
+        """Say that the outbox has something. Cheap; any number of calls until the relay looks count as one."""
+        (self._due if self.leading else self._notify_due).set()
+
+    async def run(self) -> None:
+        """Relay until cancelled; then hand the lease over."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._forever(self._listen), name=f"relay-listen-{self.service}")
+            tasks.create_task(self._forever(self._notify), name=f"relay-notify-{self.service}")
+            try:
+                await self._forever(self._lead)
+            finally:
+                await self._release()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until the outbox is empty or another process leads, some seconds at most."""
+        with suppress(TimeoutError, *OUTAGES):
+            async with asyncio.timeout(seconds):
+                while await self._has_work():
+                    await asyncio.sleep(0.02)
+
+    async def _has_work(self) -> bool:
+        return self.leading and bool(await self._database.pool.fetchval("select exists (select from outbox)"))
+
+    async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except (*OUTAGES, *PUBLISH_ERRORS) as error:
+                self._lose(error)
+                await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+
+    async def _lead(self) -> None:
+        """Take the lease, publish while holding it. The producer lives no longer than the lead: a new one each time."""
+        while not await self._acquire():
+            await asyncio.sleep(LEASE_S / 4)
+        self.leading = True
+        log.info("relay leads", service=self.service)
+        async with Publisher.open(self._settings, f"{self.service}-relay") as publisher:
+            while await self._renew():
+                sent = await self._publish(publisher)
+                if sent < _BATCH:
+                    await self._rest()
+        self._lose("the lease went to another process")
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._due.wait(), _POLL_S)
+        self._due.clear()
+
+    async def _publish(self, publisher: Publisher) -> int:
+        async with self._database.connection() as conn:
+            rows = await outbox.oldest(conn, _BATCH)
+            if not rows:
+                return 0
+            await self._send(publisher, rows)
+            await outbox.delete(conn, [position for position, *_ in rows])
+        metrics.PUBLISHED.labels(self.service).inc(len(rows))
+        return len(rows)
+
+    async def _send(self, publisher: Publisher, rows: Sequence[tuple[int, str, str, bytes | None]]) -> None:
+        remaining = self._lease_until - time.monotonic()
+        if remaining < SEND_TIMEOUT_S:
+            raise TimeoutError("the relay's lease is nearly over")
+        await publisher.send_all([(topic, key, value) for _, topic, key, value in rows], SEND_TIMEOUT_S)
+
+    async def _acquire(self) -> bool:
+        asked = time.monotonic()
+        row = await self._database.pool.fetchval(
+            """
+            insert into relay_lease (holder, expires_at) values ($1, clock_timestamp() + $2 * interval '1 second')
+            on conflict (only_row) do update set holder = excluded.holder, expires_at = excluded.expires_at
+            where relay_lease.holder = excluded.holder or relay_lease.expires_at < clock_timestamp()
+            returning true
+            """,
+            self.instance,
+            LEASE_S,
+        )
+        if row:
+            # Counted from before the question: the lease can only be longer than this process believes.
+            self._lease_until = asked + LEASE_S
+        return bool(row)
+
+    async def _renew(self) -> bool:
+        remaining = self._lease_until - time.monotonic()
+        return remaining > LEASE_S / 2 or await self._acquire()
+
+    async def _release(self) -> None:
+        if self.leading:
+            self.leading = False
+            with suppress(*OUTAGES):
+                await self._database.pool.execute("delete from relay_lease where holder = $1", self.instance)
+
+    def _lose(self, why: object) -> None:
+        if self.leading:
+            log.warning("relay no longer leads", service=self.service, reason=str(why) or type(why).__name__)
+        self.leading = False
+
+    async def _listen(self) -> None:
+        """Hear the other replicas' notifications, on a connection of its own."""
+        settings = session_settings(self._database.schema, f"arcadia-{self.service}-listen")
+        conn = await asyncpg.connect(self._database.url, timeout=10, server_settings=settings)
+        try:
+            await conn.add_listener(self._channel, lambda *_: self._due.set())
+            self._due.set()  # whatever came while nobody listened
+            while not conn.is_closed():
+                await asyncio.sleep(1)
+                await conn.execute("select 1", timeout=5)
+        finally:
+            conn.terminate()
+
+    async def _notify(self) -> None:
+        """Tell the leader elsewhere. One notification outside any transaction stands for all commits since the last.
+
+        (In every transaction it would halve the commits: PostgreSQL serialises them behind one lock.)
+        """
+        await self._notify_due.wait()
+        self._notify_due.clear()
+        await self._database.pool.execute(f'notify "{self._channel}"')
