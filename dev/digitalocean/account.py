@@ -11,7 +11,7 @@ from dev.digitalocean.paging import page
 from dev.digitalocean.state import World
 
 
-def get_account(world: World, request: Request) -> Answer:
+def _get_account(world: World, request: Request) -> Answer:
     account = {
         "droplet_limit": world.settings.droplet_limit,
         "floating_ip_limit": 5,
@@ -26,19 +26,19 @@ def get_account(world: World, request: Request) -> Answer:
     return answer({"account": account})
 
 
-def list_sizes(_world: World, request: Request) -> Answer:
+def _list_sizes(_world: World, request: Request) -> Answer:
     return page(request, "sizes", list(SIZES.values()), lambda size: orjson.Fragment(size.json))
 
 
-def list_regions(_world: World, request: Request) -> Answer:
+def _list_regions(_world: World, request: Request) -> Answer:
     return page(request, "regions", list(REGIONS.values()), lambda region: orjson.Fragment(region.json))
 
 
 FAMILY = Family(
     name="account",
     routes=(
-        Route("GET", "/v2/account", get_account),
-        Route("GET", "/v2/sizes", list_sizes),
-        Route("GET", "/v2/regions", list_regions),
+        Route("GET", "/v2/account", _get_account),
+        Route("GET", "/v2/sizes", _list_sizes),
+        Route("GET", "/v2/regions", _list_regions),
     ),
 )

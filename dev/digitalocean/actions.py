@@ -32,9 +32,9 @@ def begin(
     world.actions[action.id] = action
     world.actions_of.setdefault(droplet.id, []).append(action)
 
-    def end(when: float) -> None:
+    def end() -> None:
         action.status = "errored" if error else "completed"
-        action.completed_at = when
+        action.completed_at = world.clock.now()
         if droplet.event != action.id:
             return  # changed or deleted by hand meanwhile
         droplet.event = None
@@ -68,11 +68,11 @@ def body_of(action: Action) -> Json:
     }
 
 
-def list_actions(world: World, request: Request) -> Answer:
+def _list_actions(world: World, request: Request) -> Answer:
     return page(request, "actions", list(reversed(world.actions.values())), body_of)
 
 
-def get_action(world: World, request: Request) -> Answer:
+def _get_action(world: World, request: Request) -> Answer:
     return answer({"action": body_of(named(world, request.params["action"]))})
 
 
@@ -87,7 +87,7 @@ def named(world: World, id: str) -> Action:
 FAMILY = Family(
     name="actions",
     routes=(
-        Route("GET", "/v2/actions", list_actions),
-        Route("GET", "/v2/actions/{action}", get_action),
+        Route("GET", "/v2/actions", _list_actions),
+        Route("GET", "/v2/actions/{action}", _get_action),
     ),
 )

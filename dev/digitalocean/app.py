@@ -39,6 +39,7 @@ class StandIn:
         for name, value in settings:
             setattr(self.settings, name, value)
         self.world.clock.run_at(settings.speed)
+        # Some settings show in a droplet's JSON or decide the order of lists.
         for row in self.world.droplets.rows.values():
             row.changed()
         self.world.droplets.relist()
@@ -64,11 +65,12 @@ class StandIn:
             return problem.answer("")
 
     async def _provider(self, request: Request) -> Answer:
-        began, request_id = time.time(), str(uuid.uuid4())
+        request_id = str(uuid.uuid4())
         route = find_route(self.world.families.routes, request)
+        entry = self.journal.begin(request, route.path if route else "-")
         given = await self._checked(request, route, request_id)
         given.headers = self._headers(request, request_id) | given.headers
-        self.journal.note(request, route.path if route else "-", given, began)
+        self.journal.end(entry, request, given)
         return given
 
     async def _checked(self, request: Request, route: Route | None, request_id: str) -> Answer:

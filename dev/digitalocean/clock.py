@@ -17,11 +17,14 @@ class Clock:
         self._at = start.timestamp()
         self._since = time.monotonic()
         self.speed = 0.0
-        self._due: list[tuple[float, int, Callable[[float], None]]] = []
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self._settling: float | None = None
 
     def now(self) -> float:
-        """The time at the provider."""
+        """The time at the provider; for what `settle` does, the time when it was due."""
+        if self._settling is not None:
+            return self._settling
         return self._at + (time.monotonic() - self._since) * self.speed
 
     def advance(self, seconds: float) -> None:
@@ -33,17 +36,20 @@ class Clock:
         self._restart(self.now())
         self.speed = speed
 
-    def at(self, when: float, do: Callable[[float], None]) -> None:
-        """Have `do(when)` called by the first `settle` after `when`."""
+    def at(self, when: float, do: Callable[[], None]) -> None:
+        """Have `do` called by the first `settle` after `when`."""
         self._count += 1
         heapq.heappush(self._due, (when, self._count, do))
 
     def settle(self) -> None:
         """Do everything that is due by now, and what that makes due."""
         now = self.now()
-        while self._due and self._due[0][0] <= now:
-            when, _, do = heapq.heappop(self._due)
-            do(when)
+        try:
+            while self._due and self._due[0][0] <= now:
+                self._settling, _, do = heapq.heappop(self._due)
+                do()
+        finally:
+            self._settling = None
 
     def _restart(self, at: float) -> None:
         self._at = at

@@ -42,7 +42,9 @@ async def send_answer(given: Answer, scope: Scope, receive: Receive, send: Send)
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a connection with a TCP reset."""
+    """End a connection with a TCP reset, unless the other side has ended it already."""
+    if transport.is_closing():
+        return
     # Lingering for 0 seconds makes the kernel send RST in place of FIN.
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from dev.digitalocean.clock import stamp
 from dev.digitalocean.family import ByHand
 from dev.digitalocean.faults import ArmedFault, Fault
@@ -25,7 +23,7 @@ def control(app: StandIn, request: Request) -> Answer:
     handler = HANDLERS.get((request.method, word), _families)
     try:
         return handler(app, request, (word, *rest))
-    except ValidationError as error:
+    except (TypeError, ValueError) as error:
         raise Problem(422, "unprocessable_entity", str(error)) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from dev.digitalocean.actions import begin, body_of, check_idle
 from dev.digitalocean.actions import named as named_action
@@ -145,21 +146,20 @@ def start(world: World, request: Request, droplet: Droplet, body: Json) -> Actio
     check_idle(droplet)
     kind.check(world, droplet, body)
     error = _nothing if request.has_fault("action_errors") else None
-    return begin(
-        world, droplet, body["type"], kind.seconds, effect=lambda: kind.effect(world, droplet, body), error=error
-    )
+    effect = _nothing if request.has_fault("no_effect") else partial(kind.effect, world, droplet, body)
+    return begin(world, droplet, body["type"], kind.seconds, effect=effect, error=error)
 
 
 def _nothing() -> None:
-    """An action that has errored leaves things as they were."""
+    """What an action does that has errored, or a shutdown that the guest ignores."""
 
 
-def post_action(world: World, request: Request) -> Answer:
+def _post_action(world: World, request: Request) -> Answer:
     droplet = named(world, request)
     return answer({"action": body_of(start(world, request, droplet, request.json()))}, 201)
 
 
-def post_action_by_tag(world: World, request: Request) -> Answer:
+def _post_action_by_tag(world: World, request: Request) -> Answer:
     """The same for every droplet with a tag: all of them, or none."""
     body = request.json()
     kind = KINDS.get(str(body.get("type")))
@@ -173,12 +173,12 @@ def post_action_by_tag(world: World, request: Request) -> Answer:
     return answer({"actions": [body_of(start(world, request, row, body)) for row in rows]}, 201)
 
 
-def list_actions(world: World, request: Request) -> Answer:
+def _list_actions(world: World, request: Request) -> Answer:
     droplet = named(world, request)
     return page(request, "actions", world.actions_of.get(droplet.id, [])[::-1], body_of)
 
 
-def get_action(world: World, request: Request) -> Answer:
+def _get_action(world: World, request: Request) -> Answer:
     action = named_action(world, request.params["action"])
     if str(action.resource_id) != request.params["id"]:
         raise not_found()
@@ -186,8 +186,8 @@ def get_action(world: World, request: Request) -> Answer:
 
 
 ROUTES = (
-    Route("POST", "/v2/droplets/actions", post_action_by_tag),
-    Route("GET", "/v2/droplets/{id}/actions", list_actions),
-    Route("POST", "/v2/droplets/{id}/actions", post_action),
-    Route("GET", "/v2/droplets/{id}/actions/{action}", get_action),
+    Route("POST", "/v2/droplets/actions", _post_action_by_tag),
+    Route("GET", "/v2/droplets/{id}/actions", _list_actions),
+    Route("POST", "/v2/droplets/{id}/actions", _post_action),
+    Route("GET", "/v2/droplets/{id}/actions/{action}", _get_action),
 )

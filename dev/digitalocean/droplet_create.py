@@ -11,7 +11,7 @@ from dev.digitalocean.droplets import body_of, check_name, vanish
 from dev.digitalocean.http import Answer, Json, Request, Route, answer, unprocessable
 from dev.digitalocean.projects import assign
 from dev.digitalocean.state import Action, Droplet, Project, World
-from dev.digitalocean.tags import attach, ensure_tag
+from dev.digitalocean.tags import attach, check_tag_name, ensure_tag
 
 MOST_NAMES = 10
 MOST_USER_DATA = 64 * 1024
@@ -33,7 +33,7 @@ class Order:
     fails: bool
 
 
-def create(world: World, request: Request) -> Answer:
+def _create(world: World, request: Request) -> Answer:
     """202, and one action for each droplet; the names are not unique and nothing recognizes a repeated request."""
     body = request.json()
     order = read_order(world, body, fails=request.has_fault("placement_fails"))
@@ -87,7 +87,7 @@ def _activate(droplet: Droplet) -> None:
     droplet.status = "active"
 
 
-def _reveal(world: World, droplet: Droplet, what: str, _when: float) -> None:
+def _reveal(world: World, droplet: Droplet, what: str) -> None:
     setattr(droplet, what, True)
     droplet.changed()
     world.droplets.relist()
@@ -178,7 +178,10 @@ def _tags(world: World, body: Json) -> tuple[str, ...]:
     tags = body.get("tags") or []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise unprocessable("tags must be a list of names.")
-    return tuple(ensure_tag(world, tag).name for tag in tags)
+    limit = world.settings.tags_per_resource
+    if limit and len(tags) > limit:
+        raise unprocessable(f"A resource can have no more than {limit} tags.")
+    return tuple(check_tag_name(tag) for tag in tags)
 
 
 def _project(world: World, body: Json) -> Project:
@@ -190,4 +193,4 @@ def _project(world: World, body: Json) -> Project:
     return world.projects[asked]
 
 
-ROUTES = (Route("POST", "/v2/droplets", create),)
+ROUTES = (Route("POST", "/v2/droplets", _create),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import orjson
 
@@ -99,15 +100,14 @@ def _v6(droplet: Droplet) -> Json:
 def named(world: World, request: Request) -> Droplet:
     """The droplet in the path; 404 where it cannot be read, or not yet."""
     found = find(world, request.params["id"])
-    if found is None:
+    if found is None or not found.readable:
         raise not_found()
     return found
 
 
 def find(world: World, id: str) -> Droplet | None:
-    """The droplet with this id, where it can be read."""
-    droplet = world.droplets.rows.get(int(id)) if id.isdecimal() else None
-    return droplet if droplet and droplet.readable else None
+    """The droplet with this id, whatever can be read of it."""
+    return world.droplets.rows.get(int(id)) if id.isdecimal() else None
 
 
 def listed(world: World, *, gpus: bool = False) -> Sequence[Droplet]:
@@ -124,7 +124,7 @@ def tagged(world: World, tag: str) -> list[Droplet]:
     return [row for row in rows if row.listed and row.tag_listed and row.size.gpu is None]
 
 
-def list_droplets(world: World, request: Request) -> Answer:
+def _list_droplets(world: World, request: Request) -> Answer:
     query = request.query
     tag, name, kind = query.get("tag_name"), query.get("name"), query.get("type")
     if tag and (name or kind):
@@ -137,25 +137,31 @@ def list_droplets(world: World, request: Request) -> Answer:
     return page(request, "droplets", rows, lambda row: body_of(world, row))
 
 
-def get_droplet(world: World, request: Request) -> Answer:
+def _get_droplet(world: World, request: Request) -> Answer:
     return answer({"droplet": body_of(world, named(world, request))})
 
 
-def delete_droplet(world: World, request: Request) -> Answer:
+def _delete_droplet(world: World, request: Request) -> Answer:
     destroy(world, named(world, request))
     return no_content()
 
 
-def delete_by_tag(world: World, request: Request) -> Answer:
+def _delete_by_tag(world: World, request: Request) -> Answer:
     """Takes everything with the tag, says nothing of what that was, and is content with nothing."""
     tag = request.query.get("tag_name")
     if not tag:
         raise unprocessable("tag_name is required.")
     for id in members(world, tag, "droplet"):
-        droplet = world.droplets.rows[int(id)]
-        if droplet.event is None:
-            destroy(world, droplet)
+        _destroy_when_idle(world, world.droplets.rows[int(id)])
     return no_content()
+
+
+def _destroy_when_idle(world: World, droplet: Droplet) -> None:
+    """Nobody waits for a deletion by tag, so it waits for the actions that are running."""
+    if droplet.event is not None and not droplet.leaving:
+        world.later(1, partial(_destroy_when_idle, world, droplet))
+    elif droplet.id in world.droplets.rows:
+        destroy(world, droplet)
 
 
 def destroy(world: World, droplet: Droplet) -> None:
@@ -168,15 +174,15 @@ def destroy(world: World, droplet: Droplet) -> None:
 
 def vanish(world: World, droplet: Droplet) -> None:
     """Take a droplet out of everything, at once."""
-    droplet.leaving = True
+    droplet.leaving, droplet.event = True, None
     detach_all(world, "droplet", str(droplet.id), droplet)
     forget(world, droplet.urn)
     world.droplets.remove(droplet.id)
 
 
 ROUTES = (
-    Route("GET", "/v2/droplets", list_droplets),
-    Route("DELETE", "/v2/droplets", delete_by_tag),
-    Route("GET", "/v2/droplets/{id}", get_droplet),
-    Route("DELETE", "/v2/droplets/{id}", delete_droplet),
+    Route("GET", "/v2/droplets", _list_droplets),
+    Route("DELETE", "/v2/droplets", _delete_by_tag),
+    Route("GET", "/v2/droplets/{id}", _get_droplet),
+    Route("DELETE", "/v2/droplets/{id}", _delete_droplet),
 )

@@ -21,7 +21,7 @@ class Row(Protocol):
         """Forget what was made of the row's fields."""
 
 
-Order = Callable[["World", str, Json], Json]
+Change = Callable[["World", str, Json], Json]
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class ByHand:
     """
 
     truth: Callable[[World], list[Json]]
-    create: Order
-    change: Order
-    delete: Order
+    create: Change
+    change: Change
+    delete: Change
     insert: Callable[[World, int], None]
     remove: Callable[[World, int], None]
 

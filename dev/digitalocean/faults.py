@@ -6,7 +6,7 @@ A fault says what it strikes (method, path, page), how often (count, probability
     after the effect        lost (reset, or a status), slow, half_body, half_json
     in a list               omit shuffle total no_links no_meta
     to the world            insert remove: the rows of a list change while it is walked
-    in what is asked for    placement_fails action_errors service_down
+    in what is asked for    placement_fails action_errors no_effect service_down
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ Effect = Literal[
     "lost", "slow", "half_body", "half_json",
     "omit", "shuffle", "total", "no_links", "no_meta",
     "insert", "remove",
-    "placement_fails", "action_errors", "service_down",
+    "placement_fails", "action_errors", "no_effect", "service_down",
 ]  # fmt: skip
+
+INSTEAD: frozenset[Effect] = frozenset({"status", "burst", "hourly", "edge_gateway", "hang", "reset"})
 
 
 class Fault(BaseModel):
@@ -42,6 +44,8 @@ class Fault(BaseModel):
     method: str = "*"
     page: int | None = None
     """Only requests for this page of a list."""
+    query: dict[str, str] = {}
+    """Only requests with these parameters; "" stands for none, so `{"type": ""}` leaves the GPU listing alone."""
     after: int = Field(0, ge=0)
     """How many requests that match are let through first."""
     count: int | None = Field(None, ge=1)
@@ -95,6 +99,7 @@ class ArmedFault:
             fault.method in ("*", request.method)
             and fnmatchcase(request.path, fault.path)
             and (fault.page is None or request.query.get("page", "1") == str(fault.page))
+            and all(request.query.get(name, "") == value for name, value in fault.query.items())
         )
 
 
@@ -112,8 +117,14 @@ class Faults:
         return self.armed[self._count]
 
     def striking(self, request: Request) -> list[Fault]:
-        """The faults that strike this request."""
-        return [armed.fault for armed in self.armed.values() if armed.strikes(request)]
+        """The faults that strike this request, up to one that leaves nothing for others to spoil."""
+        struck: list[Fault] = []
+        for armed in self.armed.values():
+            if armed.strikes(request):
+                struck.append(armed.fault)
+                if armed.fault.effect in INSTEAD:
+                    break
+        return struck
 
 
 def instead(fault: Fault, request_id: str, now: float) -> Answer | None:

@@ -10,7 +10,6 @@ from dev.digitalocean.families import FAMILIES
 from dev.digitalocean.projects import add_project
 from dev.digitalocean.settings import Settings
 from dev.digitalocean.state import Project, World
-from dev.digitalocean.tags import ensure_tag
 
 TENANTS = (
     "acme", "globex", "initech", "umbra", "hooli", "stark", "wayne", "tyrell", "cyberdyne", "soylent", "vandelay",
@@ -78,7 +77,7 @@ def _add_droplet(world: World, rng: Random, project: Project, size: str, place: 
         size=SIZES[size],
         image=IMAGES["gpu-h100x1-base" if size.startswith("gpu") else rng.choice(SYSTEMS)],
         region=region,
-        tags=tuple(ensure_tag(world, tag).name for tag in tags),
+        tags=tags,
         features=rng.choice(FEATURES),
         public=rng.random() < 0.95,
         vpc_uuid=world.default_vpc(region),

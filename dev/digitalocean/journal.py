@@ -10,43 +10,45 @@ from dev.digitalocean.http import Answer, Request
 
 
 class Entry(BaseModel):
-    """One request; `at` in real seconds since 1970, `status` 0 where the connection was reset."""
+    """One request; `at` in real seconds since 1970, `status` 0 after a reset and None while it is not answered."""
 
     at: float
-    seconds: float
     method: str
     path: str
     route: str
     query: dict[str, str]
-    status: int
     token: str
-    faults: list[str]
+    seconds: float = 0.0
+    status: int | None = None
+    faults: list[str] = []
 
 
 class Journal:
-    """The last requests, and the count of all of them by route and status."""
+    """The last requests, and the count of all that were answered, by route and status."""
 
     def __init__(self, length: int) -> None:
         self.entries: deque[Entry] = deque(maxlen=length)
         self.counts: Counter[str] = Counter()
 
-    def note(self, request: Request, route: str, given: Answer, began: float) -> None:
-        """Write down a request that was answered, or was not."""
-        status = 0 if given.broken == "reset" else given.status
-        self.counts[f"{request.method} {route} {status}"] += 1
-        self.entries.append(
-            Entry.model_construct(
-                at=began,
-                seconds=time.time() - began,
-                method=request.method,
-                path=request.path,
-                route=route,
-                query=request.query,
-                status=status,
-                token=fingerprint(request.token),
-                faults=[fault.effect for fault in request.faults],
-            )
+    def begin(self, request: Request, route: str) -> Entry:
+        """Write a request down as it comes: one that hangs is seen too."""
+        entry = Entry(
+            at=time.time(),
+            method=request.method,
+            path=request.path,
+            route=route,
+            query=request.query,
+            token=fingerprint(request.token),
         )
+        self.entries.append(entry)
+        return entry
+
+    def end(self, entry: Entry, request: Request, given: Answer) -> None:
+        """Add what became of it."""
+        entry.seconds = time.time() - entry.at
+        entry.status = 0 if given.broken == "reset" else given.status
+        entry.faults = [fault.effect for fault in request.faults]
+        self.counts[f"{entry.method} {entry.route} {entry.status}"] += 1
 
     def clear(self) -> None:
         """Forget what was asked so far."""

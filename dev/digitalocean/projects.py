@@ -75,7 +75,7 @@ def check_fields(world: World, body: Json, project: Project | None = None) -> No
         value = body.get(name, "")
         if not isinstance(value, str) or len(value) > longest:
             raise unprocessable(f"{name} must be a text of at most {longest} characters")
-    if "name" in body and not body["name"]:
+    if not body.get("name", project and project.name):
         raise unprocessable("name is required")
     if body.get("environment", "") not in ("", *ENVIRONMENTS):
         raise unprocessable("environment must be Development, Staging or Production")
@@ -99,15 +99,15 @@ def body_of(world: World, project: Project) -> Json:
     }
 
 
-def list_projects(world: World, request: Request) -> Answer:
+def _list_projects(world: World, request: Request) -> Answer:
     return page(request, "projects", list(world.projects.values()), lambda project: body_of(world, project))
 
 
-def get_project(world: World, request: Request) -> Answer:
+def _get_project(world: World, request: Request) -> Answer:
     return answer({"project": body_of(world, _asked(world, request))})
 
 
-def create_project(world: World, request: Request) -> Answer:
+def _create_project(world: World, request: Request) -> Answer:
     body = request.json()
     for name in ("name", "purpose"):
         if not body.get(name):
@@ -118,7 +118,7 @@ def create_project(world: World, request: Request) -> Answer:
     return answer({"project": body_of(world, project)}, 201)
 
 
-def put_project(world: World, request: Request) -> Answer:
+def _put_project(world: World, request: Request) -> Answer:
     body = request.json()
     for name in ("name", "description", "purpose", "environment", "is_default"):
         if name not in body:
@@ -126,23 +126,23 @@ def put_project(world: World, request: Request) -> Answer:
     return _changed(world, request, body)
 
 
-def patch_project(world: World, request: Request) -> Answer:
+def _patch_project(world: World, request: Request) -> Answer:
     return _changed(world, request, request.json())
 
 
-def delete_project(world: World, request: Request) -> Answer:
+def _delete_project(world: World, request: Request) -> Answer:
     remove_project(world, _asked(world, request))
     return no_content()
 
 
-def list_resources(world: World, request: Request) -> Answer:
+def _list_resources(world: World, request: Request) -> Answer:
     members = _asked(world, request).members
     return page(
         request, "resources", list(members), lambda urn: _resource(request, urn, members[urn], "ok"), always_ends=True
     )
 
 
-def assign_resources(world: World, request: Request) -> Answer:
+def _assign_resources(world: World, request: Request) -> Answer:
     project = _asked(world, request)
     urns = request.json().get("resources")
     if not isinstance(urns, list) or not urns or not all(isinstance(urn, str) for urn in urns):
@@ -187,11 +187,11 @@ def _by_id(world: World, id: str) -> Project:
 
 def _routes(path: str) -> tuple[Route, ...]:
     return (
-        Route("GET", path, get_project),
-        Route("PUT", path, put_project),
-        Route("PATCH", path, patch_project),
-        Route("GET", f"{path}/resources", list_resources),
-        Route("POST", f"{path}/resources", assign_resources),
+        Route("GET", path, _get_project),
+        Route("PUT", path, _put_project),
+        Route("PATCH", path, _patch_project),
+        Route("GET", f"{path}/resources", _list_resources),
+        Route("POST", f"{path}/resources", _assign_resources),
     )
 
 
@@ -243,11 +243,11 @@ def remove(world: World, count: int) -> None:
 
 
 _ROUTES = (
-    Route("GET", "/v2/projects", list_projects),
-    Route("POST", "/v2/projects", create_project),
+    Route("GET", "/v2/projects", _list_projects),
+    Route("POST", "/v2/projects", _create_project),
     *_routes("/v2/projects/default"),
     *_routes("/v2/projects/{id}"),
-    Route("DELETE", "/v2/projects/{id}", delete_project),
+    Route("DELETE", "/v2/projects/{id}", _delete_project),
 )
 
 FAMILY = Family(

@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dev.digitalocean.control import Control
 from dev.digitalocean.server import READY
 from dev.digitalocean.settings import Settings
 
+ROOT = Path(__file__).parents[2]
 TOKEN = "dop_v1_of_the_stand_in"
 
 
@@ -34,7 +36,7 @@ def running_stand_in(**settings: Any) -> Iterator[RunningStandIn]:
     It ends with this process too, however that ends: its standard input closes then.
     """
     command = [sys.executable, "-m", "dev.digitalocean", "--until-stdin-closes", *options(Settings(**settings))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield RunningStandIn(_url(process), process.pid)
         finally:
@@ -45,7 +47,7 @@ def options(settings: Settings) -> list[str]:
     """The command's options for the settings that are not the default."""
     return [
         option
-        for name, value in settings.model_dump(exclude_defaults=True).items()
+        for name, value in settings.model_dump(mode="json", exclude_defaults=True).items()
         for option in _option(f"--{name.replace('_', '-')}", value)
     ]
 
@@ -53,7 +55,7 @@ def options(settings: Settings) -> list[str]:
 def _option(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [name if value else f"--no-{name.removeprefix('--')}"]
-    if isinstance(value, tuple):
+    if isinstance(value, list):
         return [f"{name}={one}" for one in value]
     return [f"{name}={value}"]
 

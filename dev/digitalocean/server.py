@@ -1,7 +1,6 @@
 """The process: options, a socket, and an end that comes with the starter's."""
 
 import argparse
-import asyncio
 import socket
 import sys
 import threading
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
+from pydantic import ValidationError
 
 from dev.digitalocean.app import StandIn
 from dev.digitalocean.connection import BreakableProtocol
@@ -19,9 +19,13 @@ READY = "listening on "
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM, SIGINT, or, with `--until-stdin-closes`, until whoever started it is gone."""
-    options = vars(_parser().parse_args(arguments))
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
     host, port, watched = options.pop("host"), options.pop("port"), options.pop("until_stdin_closes")
-    settings = Settings.model_validate({name: value for name, value in options.items() if value is not None})
+    try:
+        settings = Settings.model_validate({name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        parser.error(str(error))
     with socket.create_server((host, port), backlog=512) as listener:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The socket takes connections from here on, so who reads this may connect at once.
         sys.stdout.write(f"{READY}http://{host}:{listener.getsockname()[1]}\n")
         sys.stdout.flush()
-        asyncio.run(server.serve(sockets=[listener]))
+        server.run(sockets=[listener])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +64,7 @@ def _option(default: object) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction, "default": None}
     if isinstance(default, tuple):
         return {"action": "append"}
-    return {"type": type(default)}
+    return {"metavar": type(default).__name__}
 
 
 def _stop_at_end_of_input(server: uvicorn.Server) -> None:

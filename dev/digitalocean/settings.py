@@ -1,6 +1,8 @@
 """How the stand-in behaves. Every setting is an option of the command and can be changed at `/_control/settings`."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from datetime import UTC, datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
@@ -16,7 +18,7 @@ class Settings(BaseModel):
     """How many GPU droplets there are besides; the plain listing leaves them out."""
     projects: int = Field(12, ge=1)
     """How many projects there are at the start, the default one included."""
-    clock: str = "2026-05-12T09:00:00Z"
+    clock: AwareDatetime = datetime(2026, 5, 12, 9, tzinfo=UTC)
     """When the provider's time begins."""
     speed: float = Field(1.0, ge=0)
     """How fast the provider's time runs; 0 stops it, so that only `/_control/clock` moves it."""

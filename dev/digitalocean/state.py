@@ -6,7 +6,6 @@ import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Generic, TypeVar
 
 from dev.digitalocean.catalog import Image, Region, Size
@@ -133,7 +132,7 @@ class World:
     def __init__(self, settings: Settings, families: Families) -> None:
         self.settings = settings
         self.families = families
-        self.clock = Clock(datetime.fromisoformat(settings.clock))
+        self.clock = Clock(settings.clock)
         self.rng = random.Random(settings.seed)
         self.owner_uuid = self.new_uuid()
         self.account_uuid = f"{self.rng.getrandbits(160):040x}"  # 40 hexadecimal digits, not a UUID
@@ -183,6 +182,6 @@ class World:
         """Where everything goes that names no project."""
         return next(project for project in self.projects.values() if project.is_default)
 
-    def later(self, seconds: float, do: Callable[[float], None]) -> None:
-        """Have `do(when)` called so many of the provider's seconds from now."""
+    def later(self, seconds: float, do: Callable[[], None]) -> None:
+        """Have `do` called so many of the provider's seconds from now."""
         self.clock.at(self.clock.now() + seconds, do)

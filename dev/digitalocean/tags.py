@@ -16,10 +16,16 @@ COUNTED = {  # resource type -> its key in a tag's `resources`
 }  # fmt: skip
 
 
-def ensure_tag(world: World, name: str) -> Tag:
-    """The tag of that name in any case, made if there is none."""
+def check_tag_name(name: str) -> str:
+    """The name, or a 422."""
     if not NAME.fullmatch(name):
         raise unprocessable("Tag name can only contain letters, numbers, dashes, underscores and colons.")
+    return name
+
+
+def ensure_tag(world: World, name: str) -> Tag:
+    """The tag of that name in any case, made if there is none."""
+    check_tag_name(name)
     return world.tags.setdefault(name.lower(), Tag(name))
 
 
@@ -69,22 +75,22 @@ def body_of(request: Request, tag: Tag) -> Json:
     return {"name": tag.name, "resources": {"count": total, "last_tagged_uri": last} | counts}
 
 
-def list_tags(world: World, request: Request) -> Answer:
+def _list_tags(world: World, request: Request) -> Answer:
     return page(request, "tags", list(world.tags.values()), lambda tag: body_of(request, tag))
 
 
-def get_tag(world: World, request: Request) -> Answer:
+def _get_tag(world: World, request: Request) -> Answer:
     return answer({"tag": body_of(request, _named(world, request))})
 
 
-def create_tag(world: World, request: Request) -> Answer:
+def _create_tag(world: World, request: Request) -> Answer:
     name = request.json().get("name")
     if not isinstance(name, str):
         raise unprocessable("Name is required.")
     return answer({"tag": body_of(request, ensure_tag(world, name))}, 201)
 
 
-def delete_tag(world: World, request: Request) -> Answer:
+def _delete_tag(world: World, request: Request) -> Answer:
     tag = _named(world, request)
     for resource_type, ids in tag.members.items():
         for id in list(ids):
@@ -95,14 +101,14 @@ def delete_tag(world: World, request: Request) -> Answer:
     return no_content()
 
 
-def tag_resources(world: World, request: Request) -> Answer:
+def _tag_resources(world: World, request: Request) -> Answer:
     tag = _named(world, request)
     for resource_type, id, row in _resources(world, request):
         attach(world, tag, resource_type, id, row)
     return no_content()
 
 
-def untag_resources(world: World, request: Request) -> Answer:
+def _untag_resources(world: World, request: Request) -> Answer:
     tag = _named(world, request)
     for resource_type, id, row in _resources(world, request):
         detach(tag, resource_type, id, row)
@@ -137,11 +143,11 @@ def _resource(world: World, resource_type: str, id: str) -> tuple[str, str, Row]
 FAMILY = Family(
     name="tags",
     routes=(
-        Route("GET", "/v2/tags", list_tags),
-        Route("POST", "/v2/tags", create_tag),
-        Route("GET", "/v2/tags/{name}", get_tag),
-        Route("DELETE", "/v2/tags/{name}", delete_tag),
-        Route("POST", "/v2/tags/{name}/resources", tag_resources),
-        Route("DELETE", "/v2/tags/{name}/resources", untag_resources),
+        Route("GET", "/v2/tags", _list_tags),
+        Route("POST", "/v2/tags", _create_tag),
+        Route("GET", "/v2/tags/{name}", _get_tag),
+        Route("DELETE", "/v2/tags/{name}", _delete_tag),
+        Route("POST", "/v2/tags/{name}/resources", _tag_resources),
+        Route("DELETE", "/v2/tags/{name}/resources", _untag_resources),
     ),
 )
