@@ -41,25 +41,27 @@ def loopback_only(url: str) -> str:
     Takes URLs (`postgresql://user@127.0.0.1:5432/db`) and lists of servers (`localhost:9092,127.0.0.1:9093`).
     Names other than localhost are refused without asking what they resolve to.
     """
-    hosts = _hosts(url)
-    for host in hosts:
+    for host in _hosts(url):
         if not _is_loopback(host):
             raise StackError(
-                f"refused: {host or 'an address without a host'} is not this machine; tests and demo "
-                "only talk to 127.0.0.0/8, ::1 and localhost"
+                f"refused: {host or 'an address without a host'} is not this machine; tests and the demo talk to "
+                "127.0.0.0/8, ::1 and localhost only"
             )
     return url
 
 
 def _hosts(url: str) -> list[str]:
-    parts = urlsplit(url if "://" in url else f"kafka://{url}")
     if "\\" in url or any(character.isspace() for character in url):
-        return [url]  # parsers disagree about where such a host ends
-    named = [part for key in ("host", "hostaddr") for part in parse_qs(parts.query).get(key, [])]
-    authorities = parts.netloc.rpartition("@")[2].split(",")
-    return [*(urlsplit(f"//{one}").hostname or "" for one in authorities), *",".join(named).split(",")][
-        : len(authorities) + len(named)
-    ]
+        return [url]  # programs disagree about where the host of such an address ends
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        listed = [urlsplit(f"//{one}").hostname or "" for one in parts.netloc.rpartition("@")[2].split(",")]
+    except ValueError:
+        return [url]
+    # PostgreSQL's clients let these override the host before the path.
+    query = parse_qs(parts.query)
+    named = [value for key in ("host", "hostaddr") for value in query.get(key, [])]
+    return listed + [host for value in named for host in value.split(",")]
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,20 @@ from pathlib import Path
 from typing import Literal
 
 from dev.stack.address import HOST
-from dev.stack.kafka import OLDEST_JAVA, SETTINGS, ApacheKafka, Broker, find_java, jars_of, kafka_version
+from dev.stack.kafka import (
+    CLUSTER_ID,
+    HEAP,
+    OLDEST_JAVA,
+    SETTINGS,
+    ApacheKafka,
+    Broker,
+    find_java,
+    jars,
+    kafka_version,
+)
 from dev.stack.process import Command, Process, run
-from dev.stack.server import Server
+from dev.stack.server import CHECKOUT
 
-CHECKOUT = Path(__file__).parents[2]
 KafkaKind = Literal["apache", "docker", "mock"]
 
 ONLY_A_MOCK = f"""\
@@ -26,11 +36,18 @@ NO REAL KAFKA: neither Java {OLDEST_JAVA}+ with Maven nor a running Docker was f
 class KafkaInDocker(Broker):
     """The `apache/kafka` image, in a container in the foreground of `docker run`, its data in a named volume."""
 
+    kind = "docker"
+    ready_within = 300.0  # the image may have to be pulled
+
     def __init__(self, home: Path, port: int | None = None, process: Process | None = None) -> None:
         super().__init__(home, port, process)
         self.label = f"Apache Kafka {kafka_version()} in Docker"
-        self.container = f"arcadia-stack-{home.parent.name}-{self.port}"
-        self.ready_within = 300.0  # the image may have to be pulled
+        self.volume = f"arcadia-stack-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+        self.container = home / "container"
+
+    def prepare(self) -> None:
+        """Forget the id of the last container: Docker insists on writing this file itself."""
+        self.container.unlink(missing_ok=True)
 
     def command(self) -> Command:
         """`docker run`: it passes SIGTERM on to the container, which it removes at the end."""
@@ -40,40 +57,38 @@ class KafkaInDocker(Broker):
             "controller.quorum.voters": "1@localhost:9093",
             "log.dirs": "/var/lib/kafka/data",
         }
-        variables = [f"--env=KAFKA_{key.upper().replace('.', '_')}={value}" for key, value in settings.items()]
-        return Command(
-            [
-                "docker",
-                "run",
-                "--rm",
-                f"--name={self.container}",
-                f"--publish={HOST}:{self.port}:9092",
-                f"--volume={self.container}:/var/lib/kafka/data",
-                *variables,
-                f"apache/kafka:{kafka_version()}",
-            ],
-            cwd=self.home,
+        return self._docker(
+            "run",
+            "--rm",
+            f"--cidfile={self.container}",
+            f"--publish={HOST}:{self.port}:9092",
+            f"--volume={self.volume}:/var/lib/kafka/data",
+            f"--env=CLUSTER_ID={CLUSTER_ID}",
+            f"--env=KAFKA_HEAP_OPTS={' '.join(HEAP)}",
+            *(f"--env=KAFKA_{key.upper().replace('.', '_')}={value}" for key, value in settings.items()),
+            f"apache/kafka:{kafka_version()}",
         )
 
     def kill(self) -> None:
         """Kill the container: killing `docker run` alone would leave it running."""
-        if self.running:
-            run(Command(["docker", "kill", self.container], cwd=self.home), what=f"kill {self.container}")
+        if self.running and self.container.exists():
+            run(self._docker("kill", self.container.read_text()), what="kill Kafka's container")
         super().kill()
 
     def purge(self) -> None:
         """Remove the container's volume."""
         if self.home.exists():
-            run(
-                Command(["docker", "volume", "rm", "--force", self.container], cwd=self.home),
-                what=f"remove the volume {self.container}",
-            )
+            run(self._docker("volume", "rm", "--force", self.volume), what=f"remove the volume {self.volume}")
         super().purge()
+
+    def _docker(self, *arguments: str) -> Command:
+        return Command(["docker", *arguments], cwd=self.home)
 
 
 class MockKafka(Broker):
     """librdkafka's mock broker in a process of its own: in memory, for trying out only (see mock_broker)."""
 
+    kind = "mock"
     label = "a mock broker in memory (NOT Kafka)"
 
     @property
@@ -98,27 +113,17 @@ class MockKafka(Broker):
         return bool(self.url) and super().ready()
 
 
-def choose_kafka(cache: Path, say: Callable[[str], None]) -> KafkaKind:
+KAFKAS: dict[str, type[Broker]] = {"apache": ApacheKafka, "docker": KafkaInDocker, "mock": MockKafka}
+
+
+def choose_kafka(say: Callable[[str], None]) -> KafkaKind:
     """The best Kafka that this machine can serve; `say` hears what is missing if that is the mock."""
-    if find_java() and (shutil.which("mvn") or jars_of(cache).exists()):
+    if find_java() and (shutil.which("mvn") or jars().exists()):
         return "apache"
     if _docker_serves():
         return "docker"
     say(ONLY_A_MOCK)
     return "mock"
-
-
-def kafka_of(
-    kind: KafkaKind, home: Path, cache: Path, port: int | None = None, process: Process | None = None
-) -> Server:
-    """A Kafka of the given kind."""
-    match kind:
-        case "apache":
-            return ApacheKafka(home, port, process, jars=cache)
-        case "docker":
-            return KafkaInDocker(home, port, process)
-        case "mock":
-            return MockKafka(home, port, process)
 
 
 def _docker_serves() -> bool:

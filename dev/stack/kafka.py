@@ -19,13 +19,16 @@ from confluent_kafka.admin import AdminClient
 
 from dev.stack.address import HOST, free_port
 from dev.stack.process import Command, Process, StackError, run
-from dev.stack.server import Server
+from dev.stack.server import CHECKOUT, Server
 
-HERE = Path(__file__).parents[1] / "kafka"
+HERE = CHECKOUT / "dev" / "kafka"
 POM = HERE / "pom.xml"
 OLDEST_JAVA = 17
 # Compiling with C1 only and the serial collector: ready in 2.0 s instead of 3.2 s on two cores.
-JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+HEAP = ("-Xms128m", "-Xmx512m")
+JVM = (*HEAP, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+PROPERTIES = "server.properties"
+CLUSTER_ID = "arcadia-local-stack--A"
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": 1,
@@ -73,49 +76,35 @@ class Broker(Server):
 class ApacheKafka(Broker):
     """Apache Kafka's jars on this machine's Java: the real thing, and what tests run on."""
 
-    label = "Apache Kafka"
+    kind = "apache"
 
-    def __init__(self, home: Path, port: int | None = None, process: Process | None = None, *, jars: Path) -> None:
+    def __init__(self, home: Path, port: int | None = None, process: Process | None = None) -> None:
         super().__init__(home, port, process)
-        self.jars = jars
         self.label = f"Apache Kafka {kafka_version()}"
-
-    @property
-    def data(self) -> Path:
-        """The directory of partitions and metadata."""
-        return self.home / "data"
+        self.data = home / "data"
 
     def prepare(self) -> None:
         """Fetch the jars if need be, write the configuration, and format the data directory unless it is."""
-        jars = fetch_jars(self.jars)
-        settings = SETTINGS | self._addresses() | {"log.dirs": self.data}
+        fetch_jars()
+        # Relative to the working directory: a path may hold what has a meaning in a properties file.
+        settings = SETTINGS | self._addresses() | {"log.dirs": self.data.name}
         lines = (f"{key}={value}\n" for key, value in settings.items())
-        (self.home / "server.properties").write_text("".join(lines))
+        (self.home / PROPERTIES).write_text("".join(lines))
         if not (self.data / "meta.properties").exists():
             shutil.rmtree(self.data, ignore_errors=True)
-            run(
-                self._java(
-                    jars,
-                    "kafka.tools.StorageTool",
-                    "format",
-                    "--cluster-id",
-                    "arcadia-local-stack--A",
-                    "--config",
-                    self.home / "server.properties",
-                ),
-                what="format Kafka's data directory",
-            )
+            format_it = ("kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config", PROPERTIES)
+            run(self._java(*format_it), what="format Kafka's data directory")
 
     def command(self) -> Command:
         """The broker and its controller in one JVM."""
-        return self._java(jars_of(self.jars), "kafka.Kafka", self.home / "server.properties")
+        return self._java("kafka.Kafka", PROPERTIES)
 
-    def _java(self, jars: Path, *arguments: str | Path) -> Command:
+    def _java(self, *arguments: str) -> Command:
         java = find_java()
         if java is None:
-            raise StackError(f"no Java {OLDEST_JAVA} or newer found any more: neither in JAVA_HOME nor on the PATH")
-        logging_to = f"-Dlog4j2.configurationFile={HERE / 'log4j2.xml'}"
-        return Command([java, *JVM, logging_to, "-cp", f"{jars}/*", *arguments], cwd=self.home)
+            raise StackError(f"Java {OLDEST_JAVA} or newer is needed; install it (Debian: `apt-get install maven`)")
+        # log4j finds its log4j2.xml in the first directory of the class path.
+        return Command([java, *JVM, "-cp", f"{HERE}:{jars()}/*", *arguments], cwd=self.home)
 
     def _addresses(self) -> dict[str, str]:
         # Only the node itself talks to its controller: that port may differ at every start.
@@ -127,23 +116,22 @@ class ApacheKafka(Broker):
         }
 
 
-def fetch_jars(cache: Path) -> Path:
-    """Have Maven download Kafka and what it needs, once per content of the pom; returns the directory."""
-    target = jars_of(cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "kafka-jars.lock").open("w") as lock:
+def fetch_jars() -> None:
+    """Have Maven download Kafka and what it needs, once per content of the pom."""
+    target = jars()
+    target.parent.mkdir(exist_ok=True)
+    with target.with_name("kafka-jars.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
             fresh = target.with_suffix(".downloading")
             shutil.rmtree(fresh, ignore_errors=True)
             _maven("dependency:copy-dependencies", f"-DoutputDirectory={fresh}")
             fresh.rename(target)
-    return target
 
 
-def jars_of(cache: Path) -> Path:
-    """Where the jars of the pom as it is now are kept."""
-    return cache / f"kafka-jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+def jars() -> Path:
+    """Where the jars of the pom as it is now are kept, for all stacks of this checkout."""
+    return CHECKOUT / ".stack" / f"kafka-jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
 
 
 def kafka_version() -> str:
@@ -175,10 +163,7 @@ def _java_version(java: str) -> int:
 def _maven(*goals: str) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise StackError(
-            "Kafka's jars are not downloaded yet, and there is no Maven; install it (Debian: "
-            "`apt-get install maven`, macOS: `brew install maven`)"
-        )
+        raise StackError("X, macOS: `brew install maven`)")
     # The caller's own settings for Maven (proxies, mirrors, heap) are honoured, and a checksum must match.
     chosen = {name: value for name, value in os.environ.items() if name.startswith(("MAVEN_", "JAVA_"))}
     run(

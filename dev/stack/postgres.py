@@ -42,7 +42,7 @@ class Postgres(Server):
     system user. `fsync=False` is for tests: data then survive a SIGKILL of the server, not a power cut.
     """
 
-    name = "postgres"
+    name = kind = "postgres"
     label = "PostgreSQL 18"
     stop_signal = signal.SIGINT  # "fast": open transactions are rolled back, their clients disconnected
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,25 +57,28 @@ class Process:
         """Whether this very process still runs; a zombie does not."""
         child = _children.get(self.pid)
         if child is not None and child.poll() is not None:
-            del _children[self.pid]
+            _children.pop(self.pid, None)
         try:
-            return abs(_started(self.pid) - self.started) < 1 and _status(self.pid) != psutil.STATUS_ZOMBIE
+            return abs(_started(self.pid) - self.started) < 2 and _status(self.pid) != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
     def signal(self, number: int) -> None:
         """Send a signal; nothing happens when the process is gone."""
         if self.alive():
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of the process; False when it still runs after so many seconds."""
         return wait_until(lambda: not self.alive(), seconds)
 
     def kill(self) -> None:
-        """SIGKILL the process, and wait until its own children, such as Postgres's backends, have gone too."""
+        """SIGKILL the process and its descendants, such as Postgres's backends, and wait until all are gone."""
+        self.signal(signal.SIGSTOP)  # from here on it has no further children
         family = [*self.descendants(), self]
-        self.signal(signal.SIGKILL)
+        for member in family:
+            member.signal(signal.SIGKILL)
         if not all(member.wait(30) for member in family):
             raise StackError(f"process {self.pid} does not end although it was killed; see `ps -p {self.pid}`")
 
@@ -158,7 +162,7 @@ def _last_lines(text: str, count: int = 15) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"LC_ALL": "C"}
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 
 
 def _started(pid: int) -> float:

@@ -11,6 +11,8 @@ from pathlib import Path
 from dev.stack.address import free_port, port_is_free
 from dev.stack.process import Command, Process, StackError, spawn, tail, wait_until
 
+CHECKOUT = Path(__file__).parents[2]
+
 
 class Server:
     """A server of the stack, on a port of the loopback interface, with its data and its log in `home`.
@@ -20,6 +22,7 @@ class Server:
     """
 
     name: str
+    kind: str
     label: str
     stop_signal: int = signal.SIGTERM
     ready_within: float = 60.0

@@ -10,9 +10,7 @@ import httpx
 
 from dev.stack.address import HOST
 from dev.stack.process import Command, Process
-from dev.stack.server import Server
-
-CHECKOUT = Path(__file__).parents[2]
+from dev.stack.server import CHECKOUT, Server
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class StandIn(Server):
     def __init__(self, name: str, home: Path, port: int | None = None, process: Process | None = None) -> None:
         super().__init__(home, port, process)
         self.name = name
-        self.kind = STAND_INS[name]
-        self.label = self.kind.label
+        self.kind = name
+        self.label = STAND_INS[name].label
 
     @property
     def url(self) -> str:
@@ -45,7 +43,7 @@ class StandIn(Server):
 
     def command(self) -> Command:
         """The module, with the same Python."""
-        return Command([sys.executable, "-m", self.kind.module, "--port", str(self.port)], cwd=CHECKOUT)
+        return Command([sys.executable, "-m", STAND_INS[self.name].module, "--port", str(self.port)], cwd=CHECKOUT)
 
     def ready(self) -> bool:
         """Whether its health check answers 200."""
