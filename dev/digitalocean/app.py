@@ -74,7 +74,7 @@ class StandIn:
         return given
 
     async def _checked(self, request: Request, route: Route | None, request_id: str) -> Answer:
-        """401, then 429, then what is broken, and only then 404, 422 and the rest."""
+        """401, then 429, then what is broken, then 403, and only then 404, 422 and the rest."""
         if not self._knows(request.token):
             return Problem(401, "unauthorized", "Unable to authenticate you.").answer(request_id)
         refused = self._budget(request.token).spend()
@@ -94,6 +94,8 @@ class StandIn:
 
     def _handled(self, request: Request, route: Route | None, request_id: str) -> Answer:
         try:
+            if request.method != "GET" and request.token in self.settings.read_only_tokens:
+                raise Problem(403, "Forbidden", "You are not authorized to perform this operation")
             if route is None:
                 raise not_found()
             self._shift_rows(request, route)
@@ -123,7 +125,6 @@ class StandIn:
             "x-request-id": request_id,
             "x-gateway": "Edge-Gateway",
             "x-response-from": "service",
-            "cache-control": "max-age=0, private, must-revalidate",
         } | budget.headers()
 
 

@@ -188,9 +188,10 @@ def _project(world: World, body: Json) -> Project:
     asked = body.get("project_id")
     if asked is None:
         return world.default_project()
-    if asked not in world.projects:
+    project = world.projects.get(str(asked))
+    if project is None:
         raise unprocessable("project_id names no project.")
-    return world.projects[asked]
+    return project
 
 
 ROUTES = (Route("POST", "/v2/droplets", _create),)

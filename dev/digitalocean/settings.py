@@ -59,5 +59,7 @@ class Settings(BaseModel):
     """`ratelimit-reset` is the time of the oldest counted request, as recorded; off: when it expires, as documented."""
     refused_tokens: tuple[str, ...] = ()
     """Tokens that answer 401 although they look right."""
+    read_only_tokens: tuple[str, ...] = ()
+    """Tokens that answer 403 to everything that is no GET."""
     journal_length: int = Field(20_000, ge=1)
     """How many of the last requests `/_control/requests` can show."""

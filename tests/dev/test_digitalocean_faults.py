@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dev.digitalocean.control import Control, ControlRefused
+from dev.digitalocean.control import Control
 from dev.digitalocean.faults import Fault
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.digitalocean.settings import Settings
@@ -123,9 +123,10 @@ class TestWhichRequestsAreStruck:
         await control.disarm()
         assert await statuses(api, 1) == [200]
 
-    async def test_a_fault_that_there_is_not_is_refused(self, control: Control) -> None:
-        with pytest.raises(ControlRefused, match="effect"):
-            await control._do("POST", "faults", {"effect": "earthquake"})
+    async def test_a_fault_that_there_is_not_is_refused(self, stand_in: RunningStandIn, api: httpx.AsyncClient) -> None:
+        refused = await api.post(f"{stand_in.url}/_control/faults", json={"effect": "earthquake"})
+        assert refused.status_code == 422
+        assert "edge_gateway" in refused.text, "it names those that there are"
 
 
 class TestInsteadOfAnAnswer:

@@ -79,6 +79,14 @@ class TestBaseRules:
         assert revoked.status_code == 401
         assert (await api.get("/account")).status_code == 200
 
+    async def test_a_token_may_be_for_reading_only(self, api: httpx.AsyncClient, control: Control) -> None:
+        await control.set(read_only_tokens=["dop_v1_reader"])
+        reader = {"authorization": "Bearer dop_v1_reader"}
+        assert (await api.get("/droplets", headers=reader)).status_code == 200
+        refused = await api.delete("/droplets/1", headers=reader)
+        assert (refused.status_code, refused.json()["id"]) == (403, "Forbidden")
+        assert (await api.delete("/droplets/1")).status_code == 404
+
     @pytest.mark.parametrize("path", ["/nowhere", "/droplets/1", "/droplets/x", "/projects/x", "/tags/x", "/actions/7"])
     async def test_an_absent_thing_is_a_404_with_the_providers_words(self, api: httpx.AsyncClient, path: str) -> None:
         absent = await api.get(path)
