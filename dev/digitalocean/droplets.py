@@ -113,7 +113,7 @@ def find(world: World, id: str) -> Droplet | None:
 def listed(world: World, *, gpus: bool = False) -> Sequence[Droplet]:
     """What a plain list shows, or what `type=gpus` does: never both."""
     name = "gpus" if gpus else "droplets"
-    rows = world.droplets.list(name, lambda row: row.listed and (row.size.gpu is not None) is gpus)
+    rows = world.droplets.listing(name, lambda row: row.listed and (row.size.gpu is not None) is gpus)
     return rows[::-1] if world.settings.newest_first else rows
 
 

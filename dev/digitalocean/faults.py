@@ -4,7 +4,7 @@ A fault says what it strikes (method, path, page), how often (count, probability
 
     instead of an answer    status burst hourly edge_gateway hang reset       nothing took effect
     after the effect        lost (reset, or a status), slow, half_body, half_json
-    in a list               omit shuffle total no_links no_meta
+    in a list               omit short_page shuffle total no_links no_meta
     to the world            insert remove: the rows of a list change while it is walked
     in what is asked for    placement_fails action_errors no_effect service_down
 """
@@ -25,7 +25,7 @@ T = TypeVar("T")
 Effect = Literal[
     "status", "burst", "hourly", "edge_gateway", "hang", "reset",
     "lost", "slow", "half_body", "half_json",
-    "omit", "shuffle", "total", "no_links", "no_meta",
+    "omit", "short_page", "shuffle", "total", "no_links", "no_meta",
     "insert", "remove",
     "placement_fails", "action_errors", "no_effect", "service_down",
 ]  # fmt: skip
@@ -66,7 +66,7 @@ class Fault(BaseModel):
     answered: bool = False
     """`lost`: the caller gets `status` rather than a connection that is reset."""
     rows: int = 1
-    """`insert`, `remove`: how many; `total`: how far off it is, either way."""
+    """`insert`, `remove`, `short_page`: how many; `total`: how far off it is, either way."""
     share: float = Field(0.5, ge=0, le=1)
     """`omit`: the part of the rows that is left out."""
 
@@ -196,10 +196,12 @@ def twist_rows(request: Request, rows: Sequence[T]) -> Sequence[T]:
     return rows
 
 
-def twist_body(faults: Sequence[Fault], body: Json) -> None:
-    """A page with a wrong total, or without links or totals."""
+def twist_body(faults: Sequence[Fault], key: str, body: Json) -> None:
+    """A page that lacks its last rows or has a wrong total, or without links or totals."""
     for fault in faults:
-        if fault.effect == "total":
+        if fault.effect == "short_page":
+            body[key] = body[key][: -fault.rows]
+        elif fault.effect == "total":
             body["meta"]["total"] = max(0, body["meta"]["total"] + fault.rows)
         elif fault.effect == "no_links":
             body.pop("links", None)

@@ -27,7 +27,7 @@ def page(
         "links": links(request, number, max(1, -(-len(rows) // size)), always_ends=always_ends),
         "meta": {"total": len(rows)},
     }
-    twist_body(request.faults, body)
+    twist_body(request.faults, key, body)
     return answer(body)
 
 

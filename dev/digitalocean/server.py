@@ -1,6 +1,7 @@
 """The process: options, a socket, and an end that comes with the starter's."""
 
 import argparse
+import os
 import socket
 import sys
 import threading
@@ -68,5 +69,7 @@ def _option(default: object) -> dict[str, Any]:
 
 
 def _stop_at_end_of_input(server: uvicorn.Server) -> None:
-    sys.stdin.buffer.read()
+    # Not sys.stdin.read(): at exit the interpreter would wait for the lock that it holds.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     server.should_exit = True

@@ -100,7 +100,7 @@ class Table(Generic[K, V]):
         self.rows: dict[K, V] = {}
         self._lists: dict[str, list[V]] = {}
 
-    def list(self, name: str, keep: Callable[[V], bool]) -> list[V]:
+    def listing(self, name: str, keep: Callable[[V], bool]) -> list[V]:
         """The rows that `keep` accepts, remembered under `name`. Not to be changed by the caller."""
         if name not in self._lists:
             self._lists[name] = [row for row in self.rows.values() if keep(row)]

@@ -249,6 +249,12 @@ class TestLists:
         await control.arm(Fault(effect="total", rows=off))
         assert (await api.get("/droplets")).json()["meta"]["total"] == total
 
+    async def test_a_page_that_lacks_rows_says_nothing_of_it(self, api: httpx.AsyncClient, control: Control) -> None:
+        await control.arm(Fault(effect="short_page", page=2, rows=3))
+        walked = await walk(api)
+        page = (await api.get("/droplets", params={"page": 2})).json()
+        assert (len(walked), page["meta"]["total"], len(page["links"]["pages"])) == (47, 50, 4)
+
     async def test_links_and_totals_can_be_missing(self, api: httpx.AsyncClient, control: Control) -> None:
         await control.arm(Fault(effect="no_links"))
         await control.arm(Fault(effect="no_meta"))
