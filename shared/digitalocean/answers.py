@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypedDict
@@ -24,14 +23,8 @@ from shared.digitalocean.errors import (
 )
 from shared.digitalocean.redact import redact_text
 
-SHORTEST_WAIT = 1.0
-"""Seconds before a 429 is answered by another request, at the least."""
-
 LONGEST_TOLD_WAIT = 3600.0
 """The provider's longest window. Whoever names a later time is mistaken."""
-
-UNTOLD_WAIT = 60.0
-"""Seconds to put work off when every attempt met a 429 that names no time."""
 
 _BY_STATUS: dict[int, type[ProviderError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
 
@@ -55,14 +48,16 @@ def decoded(call: Call, answer: httpx.Response) -> dict[str, Any]:
     return body
 
 
+def rate_limited(call: Call, answer: httpx.Response, wait: float) -> RateLimited:
+    """The error for a 429."""
+    message, particulars = _explained(answer)
+    return RateLimited(call, message, retry_after=wait, **particulars)
+
+
 def failure(call: Call, answer: httpx.Response) -> ProviderError:
-    """The error for any answer but a 2xx."""
+    """The error for any answer but a 2xx and a 429."""
     message, particulars = _explained(answer)
     match answer.status_code:
-        case 429:
-            told = told_wait(answer)
-            wait = UNTOLD_WAIT if told is None else told
-            return RateLimited(call, message, retry_after=wait, told=told is not None, **particulars)
         case 401 | 403 | 404 as status:
             return _BY_STATUS[status](call, message, **particulars)
         case 408 | 425:
@@ -90,19 +85,16 @@ def unreadable(call: Call, message: str, status: int) -> ProviderError:
 
 
 def told_wait(answer: httpx.Response) -> float | None:
-    """The seconds that a 429 asks to wait, or None where it does not say.
+    """The seconds that a 429 asks to wait, or None where it names no time, or one that is past.
 
     `ratelimit-reset` has been recorded almost an hour in the past on a real 429, and `retry-after` comes only with the
-    limit per minute. Never less than `SHORTEST_WAIT`: sleeping until a past reset would be a hot loop.
+    limit per minute.
     """
     told = _seconds(answer.headers.get("retry-after", ""))
     if told is None:
         reset = answer.headers.get("ratelimit-reset", "")
         told = int(reset) - datetime.now(UTC).timestamp() if reset.isdecimal() else None
-        if told is None or told <= 0:
-            return None
-    # Jitter, so that all who were told the same time do not come back in the same instant.
-    return min(LONGEST_TOLD_WAIT, max(SHORTEST_WAIT, told)) + random.random()  # noqa: S311 not a secret
+    return min(told, LONGEST_TOLD_WAIT) if told and told > 0 else None
 
 
 def _seconds(retry_after: str) -> float | None:

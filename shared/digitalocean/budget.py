@@ -7,6 +7,7 @@ window when the window's length has passed since it was made.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,9 @@ PER_HOUR = 5000
 MARGIN = 1.0
 # How often to ask when others have used the token up; every answer then says what is left.
 PROBE_EVERY = 10.0
+
+FIRST_BACKOFF = 1.0
+LONGEST_BACKOFF = 60.0
 
 
 class _Window:
@@ -56,7 +60,8 @@ class RateBudget:
         self._minute = _Window(max(1, int(PER_MINUTE * share)), 60 + MARGIN)
         self._hour = _Window(max(1, int(PER_HOUR * share)), 3600 + MARGIN)
         self._limited = share > 0
-        self._held_until = 0.0
+        self._held_until = float("-inf")
+        self._refusals = 0
         self._last = float("-inf")
         self._provider_limit = PER_HOUR
         self._others = 0
@@ -88,15 +93,28 @@ class RateBudget:
             self.waiting -= 1
         return 0.0
 
+    def refused(self, sent_at: float, told: float | None) -> float:
+        """How many seconds to `hold` after a 429 to a request sent at `sent_at`, by this budget's clock.
+
+        As long as the provider `told`, and no shorter than a back-off that grows with each 429 in a row, whoever of
+        the token's users meets it. Requests that were under way together count once.
+        """
+        if sent_at >= self._held_until or not self._refusals:
+            self._refusals += 1
+        backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._refusals - 1, 10))
+        # Jitter, so that all who were told the same time do not come back in the same instant.
+        return max(backoff, told or 0.0) + FIRST_BACKOFF * random.random()  # noqa: S311 not a secret
+
+    def answered(self) -> None:
+        """Takes note of an answer that was no 429."""
+        self._refusals = 0
+
     def hold(self, seconds: float) -> None:
-        """Nobody sends with this token for so long: the provider said so."""
+        """Nobody sends with this token for so long."""
         self._held_until = max(self._held_until, self._clock() + seconds)
 
     def observe(self, limit: int, remaining: int) -> None:
-        """Learns from an answer's `ratelimit-limit` and `ratelimit-remaining` how much others use the token.
-
-        Not from a 429: that says 0 remaining for the minute, whatever is left of the hour.
-        """
+        """Learns from an answer's `ratelimit-limit` and `ratelimit-remaining` how much others use the token."""
         self._provider_limit = limit
         self._others = max(0, limit - remaining - self._hour.used(self._clock()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -13,8 +14,9 @@ import httpx
 import orjson
 import stamina
 
-from shared.digitalocean.answers import SHORTEST_WAIT, decoded, failure, told_wait, undecided, unreadable
-from shared.digitalocean.errors import BadAnswer, Call, MissingToken, ProviderError, RateLimited, Unavailable
+from shared.digitalocean.answers import decoded, failure, rate_limited, told_wait, undecided, unreadable
+from shared.digitalocean.budget import FIRST_BACKOFF, LONGEST_BACKOFF, RateBudget
+from shared.digitalocean.errors import BadAnswer, Call, MissingToken, RateLimited, Unavailable
 from shared.digitalocean.metrics import BUDGET_REMAINING, BUDGET_WAITING, observed
 from shared.digitalocean.tokens import Credential, NoToken, Purpose, TokenResolver
 from shared.digitalocean.walk import Body, Listing, Walk
@@ -25,8 +27,6 @@ ATTEMPTS = 5
 # Seconds. The longest wait for a slot in the minute's window is 61; what takes longer is the job's to put off.
 LONGEST_WAIT = 75.0
 RETRY_FOR = 120.0
-FIRST_BACKOFF = SHORTEST_WAIT
-LONGEST_BACKOFF = 60.0
 
 
 class DigitalOcean:
@@ -53,7 +53,7 @@ class DigitalOcean:
         self._tokens = tokens
         self._purpose = purpose
         self._host = url.host
-        self._attempt_timeout = attempt_timeout
+        self.attempt_timeout = attempt_timeout
         self._delay_scale = delay_scale
         self._retrying = stamina.AsyncRetryingCaller(
             attempts=ATTEMPTS,
@@ -85,7 +85,7 @@ class DigitalOcean:
     @property
     def call_timeout(self) -> float:
         """The longest that one call may take, in seconds, with all its attempts and waits. Lease jobs for longer."""
-        last_attempt = LONGEST_WAIT + LONGEST_WAIT + self._attempt_timeout
+        last_attempt = LONGEST_WAIT + LONGEST_WAIT + self.attempt_timeout
         return RETRY_FOR + last_attempt
 
     # What the services ask for.
@@ -165,23 +165,25 @@ class DigitalOcean:
 
     def _backoff(self, error: Exception) -> bool | float:
         """Whether to try again, or after how many seconds. Not `OutcomeUnknown`, nor anything that was decided."""
-        if isinstance(error, RateLimited) and error.told:
+        if isinstance(error, RateLimited):
             return error.retry_after <= LONGEST_WAIT and error.retry_after * self._delay_scale
-        return isinstance(error, Unavailable | BadAnswer | RateLimited)
+        return isinstance(error, Unavailable | BadAnswer)
 
     async def _attempt(self, call: Call) -> Body:
         credential = self._credential(call)
-        await self._take_slot(call, credential)
+        await self._take_slot(call, credential.budget)
+        sent_at = time.monotonic()
         with observed(call, self._host) as observation:
-            try:
-                answer = await self._exchange(call, credential.token)
-            except ProviderError:
-                observation.status = "none"
-                raise
-            observation.status = str(answer.status_code)
-        self._learn(answer, credential)
+            answer = await self._exchange(call, credential.token)
+            observation.status = answer.status_code
+        _learn(answer, credential.budget)
+        BUDGET_REMAINING.labels(self._purpose).set(credential.budget.remaining)
         if answer.is_success:
             return decoded(call, answer)
+        if answer.status_code == 429:
+            wait = credential.budget.refused(sent_at, told_wait(answer))
+            credential.budget.hold(wait * self._delay_scale)
+            raise rate_limited(call, answer, wait)
         raise failure(call, answer)
 
     def _credential(self, call: Call) -> Credential:
@@ -190,9 +192,9 @@ class DigitalOcean:
         except NoToken as error:
             raise MissingToken(call, str(error)) from None
 
-    async def _take_slot(self, call: Call, credential: Credential) -> None:
+    async def _take_slot(self, call: Call, budget: RateBudget) -> None:
         with BUDGET_WAITING.labels(self._purpose).track_inprogress():
-            wait = await credential.budget.take(LONGEST_WAIT)
+            wait = await budget.take(LONGEST_WAIT)
         if wait:
             raise RateLimited(call, f"not sent: the rate budget is spent for {wait:.0f} s", retry_after=wait)
 
@@ -201,21 +203,21 @@ class DigitalOcean:
         headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": "application/json"} if content else {})
         request = self._http.build_request(call.method, call.path, params=call.params, content=content, headers=headers)
         try:
-            async with asyncio.timeout(self._attempt_timeout):
+            async with asyncio.timeout(self.attempt_timeout):
                 return await self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(call, f"not reached: {_reason(error)}") from error
         except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
             raise undecided(call, f"no answer: {_reason(error)}") from error
 
-    def _learn(self, answer: httpx.Response, credential: Credential) -> None:
-        if answer.status_code == 429:
-            credential.budget.hold(self._delay_scale * (told_wait(answer) or SHORTEST_WAIT))
-        else:
-            limit, remaining = (answer.headers.get(f"ratelimit-{name}", "") for name in ("limit", "remaining"))
-            if limit.isdecimal() and remaining.isdecimal():
-                credential.budget.observe(int(limit), int(remaining))
-        BUDGET_REMAINING.labels(self._purpose).set(credential.budget.remaining)
+
+def _learn(answer: httpx.Response, budget: RateBudget) -> None:
+    """What others use of the token. Not from a 429: that says 0 remaining, whatever is left of the hour."""
+    limit, remaining = (answer.headers.get(f"ratelimit-{name}", "") for name in ("limit", "remaining"))
+    if answer.status_code != 429:
+        budget.answered()
+        if limit.isdecimal() and remaining.isdecimal():
+            budget.observe(int(limit), int(remaining))
 
 
 def _checked(base_url: str) -> httpx.URL:

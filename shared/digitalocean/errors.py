@@ -83,10 +83,7 @@ class Refused(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """The provider's limit, or this process's share of it, is spent for the next `retry_after` seconds.
-
-    `told` is True where the provider named that time, or where the budget computed it.
-    """
+    """The provider's limit, or this process's share of it, is spent: come back in `retry_after` seconds."""
 
     def __init__(
         self,
@@ -94,14 +91,12 @@ class RateLimited(ProviderError):
         message: str,
         *,
         retry_after: float,
-        told: bool = True,
         status: int | None = None,
         error_id: str = "",
         request_id: str = "",
     ) -> None:
         super().__init__(call, message, status=status, error_id=error_id, request_id=request_id)
         self.retry_after = retry_after
-        self.told = told
 
 
 class Unavailable(ProviderError):

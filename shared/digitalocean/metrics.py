@@ -15,7 +15,7 @@ from shared.digitalocean.errors import Call
 
 CALLS = Counter(
     "arcadia_provider_calls_total",
-    "Requests sent to DigitalOcean, each attempt counted; status is the answer's code, `none` or `cancelled`.",
+    "Requests sent to DigitalOcean, each attempt counted; status is the answer's code, or `none`.",
     ["method", "route", "status"],
 )
 SECONDS = Histogram(
@@ -40,9 +40,9 @@ _tracer = trace.get_tracer("arcadia.digitalocean")
 
 @dataclass(slots=True)
 class Observation:
-    """How one attempt ended: an HTTP status, `none` without an answer, `cancelled`."""
+    """How one attempt ended: the answer's status, or None without an answer."""
 
-    status: str = "cancelled"
+    status: int | None = None
 
 
 @contextmanager
@@ -58,8 +58,8 @@ def observed(call: Call, host: str) -> Iterator[Observation]:
             yield observation
         finally:
             SECONDS.labels(call.method, call.route).observe(time.perf_counter() - began)
-            CALLS.labels(call.method, call.route, observation.status).inc()
-            if observation.status.isdigit():
-                span.set_attribute("http.response.status_code", int(observation.status))
-            if not observation.status.startswith(("2", "3")):
-                span.set_status(StatusCode.ERROR, observation.status)
+            CALLS.labels(call.method, call.route, observation.status or "none").inc()
+            if observation.status:
+                span.set_attribute("http.response.status_code", observation.status)
+            if not observation.status or observation.status >= 400:
+                span.set_status(StatusCode.ERROR)

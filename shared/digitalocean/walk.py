@@ -195,16 +195,18 @@ class Walk:
         return [f"{ledger.listing.call}: {doubt}" for ledger in self._ledgers for doubt in ledger.doubts]
 
     async def __aiter__(self) -> AsyncIterator[list[Row]]:
-        earlier: list[PageLedger] = []
-        for ledger in self._ledgers:
-            identity = ledger.listing.identity
+        for number, ledger in enumerate(self._ledgers):
             async with aclosing(self._pages(ledger)) as pages:
                 async for rows in pages:
-                    fresh = [row for row in rows if not any(row[identity] in other.seen for other in earlier)]
-                    if fresh:
+                    if fresh := self._not_listed_before(rows, number):
                         yield fresh
-            earlier.append(ledger)
         self._exhausted = True
+
+    def _not_listed_before(self, rows: list[Row], number: int) -> list[Row]:
+        identity = self._ledgers[number].listing.identity
+        for earlier in self._ledgers[:number]:
+            rows = [row for row in rows if row[identity] not in earlier.seen]
+        return rows
 
     async def _pages(self, ledger: PageLedger) -> AsyncGenerator[list[Row], None]:
         ahead: asyncio.Task[Body] | None = self._ask(ledger)

@@ -166,6 +166,37 @@ async def test_a_token_that_others_have_used_up_is_probed_now_and_then() -> None
     assert await sent(time, shared, 1) == [1000 + PROBE_EVERY * 3]
 
 
+async def test_the_wait_after_a_429_grows_with_each_in_a_row_and_starts_anew_after_an_answer() -> None:
+    time = Time()
+    shared = budget(time)
+    waits = []
+    for _ in range(8):
+        waits.append(shared.refused(time.now, None))
+        shared.hold(waits[-1])
+        time.now += waits[-1]
+    assert [int(wait - 1e-9) for wait in waits] == [1, 2, 4, 8, 16, 32, 60, 60]
+    shared.answered()
+    assert 1 <= shared.refused(time.now, None) <= 2
+
+
+async def test_requests_under_way_together_meet_one_429() -> None:
+    time = Time()
+    shared = budget(time)
+    sent_at = time.now
+    time.now += 0.1
+    for _ in range(20):
+        wait = shared.refused(sent_at, None)
+        shared.hold(wait)
+        assert 1 <= wait <= 2
+
+
+async def test_the_wait_is_as_long_as_told_but_never_shorter_than_the_back_off() -> None:
+    time = Time()
+    shared = budget(time)
+    assert 30 <= shared.refused(time.now, 30) <= 31
+    assert 2 <= shared.refused(time.now, 0.1) <= 3
+
+
 @pytest.mark.parametrize("share", [1.0, 0.2])
 @given(gaps=st.lists(st.floats(0, 20), min_size=1, max_size=300))
 async def test_however_requests_come_no_window_overflows(share: float, gaps: list[float]) -> None:
