@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 from faststream import AckPolicy
@@ -30,8 +30,7 @@ PUBLISH_ERRORS = (KafkaError, TimeoutError)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _MAX_RECORDS = 500
-# FastStream sleeps this long again after an empty poll; larger values are seen as latency, smaller ones as idle CPU.
-_BATCH_TIMEOUT_MS = 5
+_IDLE_POLL_MS = 200
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
 # Heartbeats share the event loop with the handlers: aiokafka's 10 s evicts a consumer that is merely busy.
@@ -85,7 +84,7 @@ class Subscription:
         self._broker = KafkaBroker(
             settings.kafka_bootstrap_servers,
             security=_security(settings),
-            client_id=group,
+            client_id=f"{settings.kafka_prefix}{group}",
             consumer_only=True,
             allow_auto_create_topics=False,  # FastStream would create them with one partition
             apply_types=False,  # its dependency injection costs more than a handler
@@ -93,11 +92,10 @@ class Subscription:
             graceful_timeout=20,
         )
         self._subscriber = self._broker.subscriber(
-            *topics,
-            group_id=group,
+            *(settings.kafka_prefix + topic for topic in topics),
+            group_id=settings.kafka_prefix + group,
             batch=True,
             max_records=_MAX_RECORDS,
-            batch_timeout_ms=_BATCH_TIMEOUT_MS,
             fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
             session_timeout_ms=_SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=3_000,
@@ -108,6 +106,8 @@ class Subscription:
             decoder=_undecoded,
         )
         self._subscriber(handle)
+        # FastStream's own poll sleeps for as long again after it found nothing: records that come meanwhile wait.
+        self._subscriber.get_msg = self._poll  # type: ignore[method-assign]
 
     async def start(self) -> None:
         """Join the group."""
@@ -143,6 +143,10 @@ class Subscription:
     def _consumer(self) -> AIOKafkaConsumer | None:
         return self._subscriber.consumer
 
+    async def _poll(self, consumer: AIOKafkaConsumer) -> Records:
+        found = await consumer.getmany(timeout_ms=_IDLE_POLL_MS, max_records=_MAX_RECORDS)
+        return tuple(record for records in found.values() for record in records)
+
     async def _parse(self, records: Records) -> KafkaAckableMessage:
         # FastStream's own parser decodes headers, so a header that is not UTF-8 would be read again for ever.
         return KafkaAckableMessage(raw_message=records, body=b"", headers={}, consumer=self._consumer)
@@ -159,8 +163,9 @@ class Publisher:
     hangs in the middle of a batch and wakes later cannot put old state after new.
     """
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    def __init__(self, producer: AIOKafkaProducer, prefix: str) -> None:
         self._producer = producer
+        self._prefix = prefix
 
     @classmethod
     @asynccontextmanager
@@ -168,8 +173,8 @@ class Publisher:
         """Connect, and fence all earlier publishers of this name."""
         producer = AIOKafkaProducer(
             **_connection(settings),
-            client_id=name,
-            transactional_id=name,
+            client_id=settings.kafka_prefix + name,
+            transactional_id=settings.kafka_prefix + name,
             enable_idempotence=True,
             acks="all",
             max_batch_size=256 * 1024,  # aiokafka's 16 KiB makes a request of every few messages
@@ -179,7 +184,7 @@ class Publisher:
         )
         try:
             await asyncio.wait_for(producer.start(), 15)
-            yield cls(producer)
+            yield cls(producer, settings.kafka_prefix)
         finally:
             await _abandon(producer)
 
@@ -190,7 +195,10 @@ class Publisher:
         """
         async with asyncio.timeout(timeout_s):
             await self._producer.begin_transaction()
-            sent = [await self._producer.send(topic, value, key=key.encode()) for topic, key, value in messages]
+            sent = [
+                await self._producer.send(self._prefix + topic, value, key=key.encode())
+                for topic, key, value in messages
+            ]
             await self._producer.commit_transaction()
             for future in sent:
                 future.result()
@@ -210,11 +218,12 @@ async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str
     admin = AIOKafkaAdminClient(**_connection(settings), client_id="arcadia-admin")
     await admin.start()
     try:
-        missing = {topic.name for topic in topics} - set(await admin.list_topics())
-        new = [_new_topic(topic, settings) for topic in topics if topic.name in missing]
+        there = set(await admin.list_topics())
+        missing = [topic for topic in topics if settings.kafka_prefix + topic.name not in there]
+        new = [_new_topic(topic, settings) for topic in missing]
         if new:
             await _create(admin, new)
-        return sorted(missing)
+        return sorted(topic.name for topic in missing)
     finally:
         await admin.close()
 
@@ -235,7 +244,9 @@ def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
         config["cleanup.policy"] = "compact"
     else:
         config["retention.ms"] = str(int(topic.retention.total_seconds() * 1000))
-    return NewTopic(topic.name, settings.kafka_partitions, settings.kafka_replication, topic_configs=config)
+    return NewTopic(
+        settings.kafka_prefix + topic.name, settings.kafka_partitions, settings.kafka_replication, topic_configs=config
+    )
 
 
 @asynccontextmanager
@@ -252,15 +263,13 @@ async def tail(
     )
     await consumer.start()
     try:
-        await _seek(consumer, topics, since_ms)
+        await _seek(consumer, [settings.kafka_prefix + topic for topic in topics], since_ms)
         yield consumer
     finally:
         await consumer.stop()
 
 
 async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> None:
-    from aiokafka import TopicPartition
-
     await consumer._client.set_topics(topics)
     partitions = [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
     consumer.assign(partitions)

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     kafka_username: str | None = None
     kafka_password: SecretStr | None = None
     kafka_ca_file: str | None = Field(default=None, description="Certificates to trust. Default: the system's.")
+    kafka_prefix: str = Field(
+        default="",
+        pattern=r"^[a-zA-Z0-9._-]*$",
+        description="Before the names of all topics and groups, so that several environments can share one cluster.",
+    )
     kafka_partitions: int = Field(default=4, ge=1, description="Per topic, when topics are created. Production: 12.")
     kafka_replication: int = Field(default=1, ge=1, description="Per topic, when topics are created. Production: 3.")
 

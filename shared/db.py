@@ -59,6 +59,10 @@ async def _prepare(connection: Connection) -> None:
     )
 
 
+async def _unchanged(_: Connection) -> None:
+    """Nothing here changes a session, so the round trip that would undo it, at each release, is saved."""
+
+
 def _plain(value: object) -> object:
     """What orjson cannot write by itself: pydantic models."""
     if hasattr(value, "model_dump"):
@@ -82,6 +86,7 @@ class Database:
             min_size=1,
             max_size=size,
             init=_prepare,
+            reset=_unchanged,
             command_timeout=_COMMAND_TIMEOUT_S,
             timeout=_CONNECT_TIMEOUT_S,
             server_settings=session_settings(schema, name),

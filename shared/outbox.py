@@ -123,10 +123,20 @@ async def insert(conn: Connection, rows: Sequence[Row]) -> None:
     )
 
 
-async def oldest(conn: Connection, limit: int) -> list[tuple[int, str, str, bytes | None]]:
-    """The first messages in the outbox: (position, topic, key, payload)."""
+async def oldest(conn: Connection, limit: int, limit_bytes: int) -> list[tuple[int, str, str, bytes | None]]:
+    """The first messages in the outbox, as many as fit the limits and at least one: (position, topic, key, payload)."""
     rows = await conn.fetch(
-        "select position, aggregatetype, aggregateid, payload from outbox order by position limit $1", limit
+        """
+        select position, aggregatetype, aggregateid, payload
+        from (
+          select position, aggregatetype, aggregateid, payload,
+            sum(octet_length(payload)) over (order by position rows unbounded preceding) - octet_length(payload) as before
+          from outbox order by position limit $1) o
+        where coalesce(before, 0) < $2
+        order by position
+        """,
+        limit,
+        limit_bytes,
     )
     return [tuple(row) for row in rows]
 

@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 LEASE_S = 8.0
 SEND_TIMEOUT_S = 4.0
-_BATCH = 1000
+_BATCH = 5000
+_BATCH_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.25  # only for what no wake-up announced: a lost notification, a successor's first look
 _PAUSE_AFTER_FAILURE_S = 0.5
 
@@ -88,8 +89,7 @@ class Relay:
         log.info("relay leads", service=self.service)
         async with Publisher.open(self._settings, f"{self.service}-relay") as publisher:
             while await self._renew():
-                sent = await self._publish(publisher)
-                if sent < _BATCH:
+                if not await self._publish(publisher):
                     await self._rest()
         self._lose("the lease went to another process")
 
@@ -100,7 +100,7 @@ class Relay:
 
     async def _publish(self, publisher: Publisher) -> int:
         async with self._database.connection() as conn:
-            rows = await outbox.oldest(conn, _BATCH)
+            rows = await outbox.oldest(conn, _BATCH, _BATCH_BYTES)
             if not rows:
                 return 0
             await self._send(publisher, rows)

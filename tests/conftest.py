@@ -1,0 +1,63 @@
+"""What all tests share: one stack of real servers per session, and a database of its own for each test that asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from dev.stack import Stack
+from shared.config import Settings
+from shared.ids import uuid7
+from tests.ledger.services import MIGRATIONS
+
+
+def pytest_configure() -> None:
+    """Nothing that this machine's owner has set may steer the tests: they must not reach a real server."""
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+    for name in [name for name in os.environ if name.startswith(("DO_", "DIGITALOCEAN_"))]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """PostgreSQL and Apache Kafka for the whole session. Tests that stop or kill a server start a stack of their own."""
+    name = f"test-{os.getpid()}"
+    with Stack(name, postgres_fsync=False, ephemeral=True, say=print) as running:
+        yield running
+
+
+@pytest.fixture
+async def database_url(stack: Stack) -> AsyncIterator[str]:
+    """A fresh, empty database; dropped when the test passes, kept with its address on screen when it fails."""
+    name = f"test_{uuid7().hex}"
+    admin = await asyncpg.connect(stack.database_url)
+    await admin.execute(f'create database "{name}"')
+    parts = urlsplit(stack.database_url)
+    yield urlunsplit(parts._replace(path=f"/{name}"))
+    with suppress(asyncpg.PostgresError):
+        await admin.execute(f'drop database "{name}" with (force)')
+    await admin.close()
+
+
+def settings_for(stack: Stack, database_url: str) -> Settings:
+    """The settings of services that run on this stack, in this database."""
+    return Settings(
+        database_url=database_url,
+        kafka_bootstrap_servers=[stack.kafka_bootstrap_servers],
+        kafka_prefix=f"{urlsplit(database_url).path[1:]}.",
+        log_format="console",
+        log_level="WARNING",
+    )
+
+
+@pytest.fixture
+def settings(stack: Stack, database_url: str) -> Settings:
+    """Settings for services of this test's own."""
+    return settings_for(stack, database_url)
