@@ -8,9 +8,10 @@
         if walk.complete:
             ...
 
-`client.py` makes a call: within the rate budget (`budget.py`) of the purpose's token (`tokens.py`), repeated only where
-that is safe; `answers.py` reads what comes back, `errors.py` draws what can go wrong. `walk.py` follows the pages of a
-list and knows whether it saw all of it. `redact.py` takes secrets out of what is kept. `metrics.py` counts and traces.
+`client.py` makes a call (`call.py`): within the rate budget (`budget.py`) of the purpose's token (`tokens.py`),
+repeated only where that is safe. `answers.py` reads what comes back, `errors.py` draws what can go wrong. `walk.py`
+follows the pages of a list and knows whether it saw all of it. `redact.py` takes secrets out of what is kept.
+`metrics.py` counts and traces.
 """
 
 from shared.digitalocean.client import API_URL, DigitalOcean

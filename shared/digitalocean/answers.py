@@ -9,9 +9,9 @@ from typing import Any, TypedDict
 import httpx
 import orjson
 
+from shared.digitalocean.call import Call
 from shared.digitalocean.errors import (
     BadAnswer,
-    Call,
     Forbidden,
     NotFound,
     OutcomeUnknown,
@@ -36,8 +36,8 @@ class _Particulars(TypedDict):
 
 
 def decoded(call: Call, answer: httpx.Response) -> dict[str, Any]:
-    """The body of a 2xx, empty where there is none (204). Raises `BadAnswer`, for a write `OutcomeUnknown`."""
-    if not answer.content:
+    """The body of a 2xx; empty for a write without one (204). Raises `BadAnswer`, for a write `OutcomeUnknown`."""
+    if call.writes and not answer.content:
         return {}
     try:
         body = orjson.loads(answer.content)

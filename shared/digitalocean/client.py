@@ -6,9 +6,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 import orjson
@@ -16,7 +14,8 @@ import stamina
 
 from shared.digitalocean.answers import decoded, failure, rate_limited, told_wait, undecided, unreadable
 from shared.digitalocean.budget import FIRST_BACKOFF, LONGEST_BACKOFF, RateBudget
-from shared.digitalocean.errors import BadAnswer, Call, MissingToken, RateLimited, Unavailable
+from shared.digitalocean.call import Call
+from shared.digitalocean.errors import BadAnswer, MissingToken, RateLimited, Unavailable
 from shared.digitalocean.metrics import BUDGET_REMAINING, BUDGET_WAITING, observed
 from shared.digitalocean.tokens import Credential, NoToken, Purpose, TokenResolver
 from shared.digitalocean.walk import Body, Listing, Walk
@@ -30,7 +29,7 @@ RETRY_FOR = 120.0
 
 
 class DigitalOcean:
-    """One purpose's access to the provider. Use it as an async context manager; it is safe for concurrent tasks.
+    """One purpose's access to the provider. Use it as an async context manager; many tasks may share it.
 
     Time-outs are in seconds: `read_timeout` is for each part of an answer, `attempt_timeout` for all of it.
     `delay_scale` shortens this client's own waits between attempts (for tests against a stand-in). `transport`
@@ -77,23 +76,19 @@ class DigitalOcean:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
     @property
     def call_timeout(self) -> float:
         """The longest that one call may take, in seconds, with all its attempts and waits. Lease jobs for longer."""
-        last_attempt = LONGEST_WAIT + LONGEST_WAIT + self.attempt_timeout
+        last_attempt = LONGEST_WAIT + LONGEST_WAIT + self.attempt_timeout  # its back-off, its slot, itself
         return RETRY_FOR + last_attempt
-
-    # What the services ask for.
 
     def droplets(self) -> Walk:
         """All droplets. Two lists, since the default one leaves out those with GPUs."""
-        plain = self._call("GET", "/v2/droplets")
-        gpus = self._call("GET", "/v2/droplets", params={"type": "gpus"})
+        plain = Call.of("GET", "/v2/droplets")
+        gpus = Call.of("GET", "/v2/droplets", params={"type": "gpus"})
         return Walk(self._perform, [Listing(plain, "droplets"), Listing(gpus, "droplets")])
 
     def projects(self) -> Walk:
@@ -107,13 +102,11 @@ class DigitalOcean:
     async def create_project(self, name: str, *, purpose: str, environment: str, description: str = "") -> Body:
         """Creates a project and returns it. `environment` is Development, Staging or Production."""
         fields = {"name": name, "purpose": purpose, "environment": environment, "description": description}
-        return await self._single("project", self._call("POST", "/v2/projects", json=fields))
+        return await self._single("project", Call.of("POST", "/v2/projects", json=fields))
 
     async def account(self) -> Body:
         """The account that the token belongs to, with its `droplet_limit` and `status`."""
-        return await self._single("account", self._call("GET", "/v2/account"))
-
-    # What those are made of, for whatever has no name above.
+        return await self._single("account", Call.of("GET", "/v2/account"))
 
     def walk(
         self,
@@ -129,12 +122,12 @@ class DigitalOcean:
 
         `paginated` False is for the few lists that come whole and without `meta`, such as `/v2/databases`.
         """
-        call = self._call("GET", route, params=params, **ids)
+        call = Call.of("GET", route, params=params, **ids)
         return Walk(self._perform, [Listing(call, key, identity, paginated)])
 
     async def get(self, route: str, *, params: Mapping[str, str] | None = None, **ids: object) -> Body:
         """Reads one thing: `await do.get("/v2/droplets/{droplet_id}", droplet_id=1)`."""
-        return await self._perform(self._call("GET", route, params=params, **ids))
+        return await self._perform(Call.of("GET", route, params=params, **ids))
 
     async def send(
         self, method: str, route: str, *, json: Any = None, params: Mapping[str, str] | None = None, **ids: object
@@ -143,15 +136,7 @@ class DigitalOcean:
 
         Never sent again once it may have had an effect: raises `OutcomeUnknown` then.
         """
-        return await self._perform(self._call(method, route, params=params, json=json, **ids))
-
-    # How a call is made.
-
-    def _call(
-        self, method: str, route: str, *, params: Mapping[str, str] | None = None, json: Any = None, **ids: object
-    ) -> Call:
-        path = route.format(**{name: quote(str(value), safe="") for name, value in ids.items()})
-        return Call(method, route, path, dict(params or {}), json)
+        return await self._perform(Call.of(method, route, params=params, json=json, **ids))
 
     async def _single(self, key: str, call: Call) -> Body:
         body = await self._perform(call)

@@ -16,27 +16,7 @@ The status code alone decides: the provider's `id` is a text for people and has 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One thing asked of the provider: `route` is the template of `path`, and is what metrics and traces show."""
-
-    method: str
-    route: str
-    path: str
-    params: dict[str, str] = field(default_factory=dict)
-    json: Any = None
-
-    @property
-    def writes(self) -> bool:
-        """True where asking twice may act twice."""
-        return self.method not in {"GET", "HEAD"}
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
+from shared.digitalocean.call import Call
 
 
 class ProviderError(Exception):

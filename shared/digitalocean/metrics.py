@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.digitalocean.errors import Call
+from shared.digitalocean.call import Call
 
 CALLS = Counter(
     "arcadia_provider_calls_total",
@@ -46,12 +46,12 @@ class Observation:
 
 
 @contextmanager
-def observed(call: Call, host: str) -> Iterator[Observation]:
+def observed(call: Call, host: str, tracer: trace.Tracer = _tracer) -> Iterator[Observation]:
     """Times, counts and traces one attempt."""
     observation = Observation()
     began = time.perf_counter()
     attributes = {"http.request.method": call.method, "url.template": call.route, "server.address": host}
-    with _tracer.start_as_current_span(
+    with tracer.start_as_current_span(
         f"{call.method} {call.route}", kind=SpanKind.CLIENT, attributes=attributes
     ) as span:
         try:

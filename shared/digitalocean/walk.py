@@ -20,13 +20,14 @@ complete walk is never taken as proof that something is gone; see the strikes in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from shared.digitalocean.errors import BadAnswer, Call
+from shared.digitalocean.call import Call
+from shared.digitalocean.errors import BadAnswer
 
 Row = dict[str, Any]
 Body = dict[str, Any]
@@ -63,7 +64,7 @@ class PageLedger:
     _query: dict[str, str] = field(default_factory=dict)
 
     @property
-    def params(self) -> dict[str, str]:
+    def params(self) -> Mapping[str, str]:
         """The query of the page to ask for."""
         if not self.listing.paginated:
             return self.listing.call.params
@@ -92,8 +93,9 @@ class PageLedger:
         rows = body.get(self.listing.key)
         if isinstance(rows, list):
             return rows
-        # An empty collection may come as null or, for apps, without its key.
-        if rows is None and (not body or self.listing.key in body or _total(body) == 0):
+        # An empty collection may come as null or, for apps, as {}: that has no total, so it proves nothing.
+        empty = self.listing.key in body or _total(body) == 0 or (not body and self.listing.paginated)
+        if rows is None and empty:
             return []
         raise BadAnswer(self.listing.call, f"the answer has no list {self.listing.key!r}", status=200)
 
@@ -126,10 +128,10 @@ class PageLedger:
 
     def _linked_page(self, body: Body) -> int | None:
         """The page number in `links.pages.next`, of which only the query is used: no token goes to another host."""
-        pages = (body.get("links") or {}).get("pages") or {}
-        if not (url := pages.get("next")):
+        url = _within(_within(body, "links"), "pages").get("next")
+        if not url:
             return None
-        query = dict(parse_qsl(urlsplit(url).query))
+        query = dict(parse_qsl(str(url).partition("?")[2]))
         page = query.pop("page", str(self.page + 1))
         if page != str(self.page + 1):
             raise BadAnswer(self.listing.call, f"page {self.page} is followed by page {page}: going round", status=200)
@@ -234,5 +236,10 @@ async def _drop(task: asyncio.Task[Body]) -> None:
 
 
 def _total(body: Body) -> int | None:
-    total = (body.get("meta") or {}).get("total")
+    total = _within(body, "meta").get("total")
     return total if isinstance(total, int) and total >= 0 else None
+
+
+def _within(body: Body, key: str) -> Body:
+    inner = body.get(key)
+    return inner if isinstance(inner, dict) else {}

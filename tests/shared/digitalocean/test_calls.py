@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
 from shared.digitalocean import (
@@ -25,7 +28,9 @@ from shared.digitalocean import (
     Unauthorized,
     Unavailable,
 )
+from shared.digitalocean.call import Call
 from shared.digitalocean.client import ATTEMPTS, LONGEST_WAIT
+from shared.digitalocean.metrics import observed
 from tests.shared.digitalocean.scripted import TOKEN, Script, client
 
 OK = httpx.Response(200, json={"droplet": {"id": 1}})
@@ -170,7 +175,31 @@ async def test_a_write_carries_json() -> None:
     assert script.requests[0].headers["content-type"] == "application/json"
 
 
-# 429
+async def test_each_attempt_is_traced_without_ids_and_without_the_token() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    call = Call.of("GET", "/v2/droplets/{droplet_id}", droplet_id=1)
+    with observed(call, "provider.example", provider.get_tracer("test")) as observation:
+        observation.status = 404
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, span.status.is_ok) == ("GET /v2/droplets/{droplet_id}", False)
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "GET",
+        "http.response.status_code": 404,
+        "server.address": "provider.example",
+        "url.template": "/v2/droplets/{droplet_id}",
+    }
+
+
+async def test_the_metrics_say_what_the_budget_has_left() -> None:
+    headers = {"ratelimit-limit": "5000", "ratelimit-remaining": "4321"}
+    script = Script(httpx.Response(200, json={}, headers=headers))
+    async with client(script, "billing", rate_share=1) as do:
+        await do.get("/v2/customers/my/balance")
+    labels = {"purpose": "billing"}
+    assert REGISTRY.get_sample_value("arcadia_provider_rate_budget_remaining", labels) == 4321
+    assert REGISTRY.get_sample_value("arcadia_provider_rate_budget_waiting", labels) == 0
 
 
 async def test_a_storm_with_the_reset_in_the_past_is_met_by_growing_waits() -> None:
@@ -239,9 +268,6 @@ async def test_a_storm_slows_all_who_use_the_token_together() -> None:
     assert all(isinstance(error, RateLimited) for error in failed)
     assert len(script.requests) <= 3 * ATTEMPTS
     assert elapsed >= 0.002 * (1 + 2 + 4 + 8 + 16 + 32 + 60)
-
-
-# Time-outs, tokens and what is never shown
 
 
 async def test_an_answer_that_drips_for_ever_is_given_up() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.digitalocean import BadAnswer, Unavailable, Walk
-from shared.digitalocean.errors import Call
+from shared.digitalocean.call import Call
 from shared.digitalocean.walk import MAX_STEPS_BACK, Listing, PageLedger
 from tests.shared.digitalocean.scripted import TOKEN, Script, Shelf, client, rows
 
@@ -191,6 +191,32 @@ async def test_a_list_that_is_not_paginated_comes_whole() -> None:
         assert await ids(walk) == [1, 2, 3]
     assert walk.complete
     assert script.requests[0].url.query == b""
+
+
+async def test_an_empty_object_for_a_list_is_empty_and_proves_nothing() -> None:
+    async with client(Script(httpx.Response(200, json={}))) as do:
+        walk = do.walk("/v2/apps", "apps")
+        assert await ids(walk) == []
+    assert not walk.complete
+
+
+@pytest.mark.parametrize("body", ["", "{}", '{"error": "nope"}', "[]"])
+async def test_an_answer_without_the_list_is_no_empty_list(body: str) -> None:
+    async with client(Script(httpx.Response(200, text=body))) as do:
+        walk = do.walk("/v2/databases", "databases", paginated=False)
+        with pytest.raises(BadAnswer):
+            await ids(walk)
+    assert not walk.complete
+
+
+@pytest.mark.parametrize("links", [None, [], "x", {"pages": None}, {"pages": []}, {"pages": {"next": ""}}])
+@pytest.mark.parametrize("meta", [None, [], {}, {"total": "3"}, {"total": -1}, {"total": None}])
+async def test_links_and_totals_of_another_shape_are_taken_as_missing(links: Any, meta: Any) -> None:
+    body = {"droplets": rows(3), "links": links, "meta": meta}
+    async with client(Script(httpx.Response(200, json=body))) as do:
+        walk = do.walk("/v2/droplets", "droplets")
+        assert await ids(walk) == [1, 2, 3]
+    assert not walk.complete
 
 
 async def test_the_token_goes_to_the_configured_host_only() -> None:
