@@ -33,8 +33,6 @@ _MAX_RECORDS = 500
 _IDLE_POLL_MS = 200
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
-# Heartbeats share the event loop with the handlers: aiokafka's 10 s evicts a consumer that is merely busy.
-_SESSION_TIMEOUT_MS = 30_000
 _PRODUCER_CLOSE_S = 2.0
 
 
@@ -97,8 +95,9 @@ class Subscription:
             batch=True,
             max_records=_MAX_RECORDS,
             fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
-            session_timeout_ms=_SESSION_TIMEOUT_MS,
-            heartbeat_interval_ms=3_000,
+            # Heartbeats share the event loop with the handlers: aiokafka's 10 s evicts a consumer that is merely busy.
+            session_timeout_ms=int(settings.kafka_session_timeout_s * 1000),
+            heartbeat_interval_ms=int(settings.kafka_session_timeout_s * 1000 / 5),
             auto_offset_reset="earliest",
             # Every other policy commits a failed message away: ACK at once, MANUAL with the next acknowledgement.
             ack_policy=AckPolicy.NACK_ON_ERROR,
@@ -251,15 +250,20 @@ def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
 
 @asynccontextmanager
 async def tail(
-    settings: Settings, topics: Sequence[str], *, since_ms: int | None = None
+    settings: Settings, topics: Sequence[str], *, since_ms: int | None = None, committed: bool = False
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """Read topics outside any group: from the end, from a time in Unix milliseconds, or from the beginning (0)."""
+    """Read topics outside any group: from the end, from a time in Unix milliseconds, or from the beginning (0).
+
+    `committed`: leave out what a relay published and did not commit. (It is published again, so it is harmless to those
+    who go by `sequence` or id; compaction drops it.)
+    """
     consumer = AIOKafkaConsumer(
         **_connection(settings),
         client_id="arcadia-tail",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
+        isolation_level="read_committed" if committed else "read_uncommitted",
     )
     await consumer.start()
     try:

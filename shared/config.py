@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         pattern=r"^[a-zA-Z0-9._-]*$",
         description="Before the names of all topics and groups, so that several environments can share one cluster.",
     )
+    kafka_session_timeout_s: float = Field(
+        default=15, ge=6, le=60, description="After so long without a heartbeat a consumer's partitions go to another."
+    )
     kafka_partitions: int = Field(default=4, ge=1, description="Per topic, when topics are created. Production: 12.")
     kafka_replication: int = Field(default=1, ge=1, description="Per topic, when topics are created. Production: 3.")
 

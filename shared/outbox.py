@@ -130,9 +130,9 @@ async def oldest(conn: Connection, limit: int, limit_bytes: int) -> list[tuple[i
         select position, aggregatetype, aggregateid, payload
         from (
           select position, aggregatetype, aggregateid, payload,
-            sum(octet_length(payload)) over (order by position rows unbounded preceding) - octet_length(payload) as before
+            sum(octet_length(payload)) over (order by position rows unbounded preceding) as through
           from outbox order by position limit $1) o
-        where coalesce(before, 0) < $2
+        where coalesce(through - octet_length(payload), 0) < $2
         order by position
         """,
         limit,

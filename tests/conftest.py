@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -14,7 +13,6 @@ import pytest
 from dev.stack import Stack
 from shared.config import Settings
 from shared.ids import uuid7
-from tests.ledger.services import MIGRATIONS
 
 
 def pytest_configure() -> None:
@@ -27,7 +25,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """PostgreSQL and Apache Kafka for the whole session. Tests that stop or kill a server start a stack of their own."""
+    """PostgreSQL and Apache Kafka for the whole session. Tests that kill a server start a stack of their own."""
     name = f"test-{os.getpid()}"
     with Stack(name, postgres_fsync=False, ephemeral=True, say=print) as running:
         yield running
@@ -52,6 +50,7 @@ def settings_for(stack: Stack, database_url: str) -> Settings:
         database_url=database_url,
         kafka_bootstrap_servers=[stack.kafka_bootstrap_servers],
         kafka_prefix=f"{urlsplit(database_url).path[1:]}.",
+        kafka_session_timeout_s=6,
         log_format="console",
         log_level="WARNING",
     )

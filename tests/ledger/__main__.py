@@ -1,4 +1,4 @@
-"""`python -m tests.ledger NAME...`: run test services as a process of their own, as `arcadia run` runs the real ones."""
+"""`python -m tests.ledger NAME...`: run test services in a process, as `arcadia run` runs the real ones."""
 
 from __future__ import annotations
 

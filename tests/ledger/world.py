@@ -38,6 +38,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "KAFKA_BOOTSTRAP_SERVERS": ",".join(settings.kafka_bootstrap_servers),
         "KAFKA_PREFIX": settings.kafka_prefix,
+        "KAFKA_SESSION_TIMEOUT_S": str(settings.kafka_session_timeout_s),
         "KAFKA_PARTITIONS": str(settings.kafka_partitions),
         "DEAD_LETTER_LIMIT": str(settings.dead_letter_limit),
         "LOG_FORMAT": "console",
