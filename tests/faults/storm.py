@@ -1,0 +1,104 @@
+"""A seeded storm: processes killed and frozen, servers restarted, groups rebalanced, the relay's leader hung."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from dev.stack import Stack
+from shared.db import OUTAGES
+from tests.ledger.world import Replica, World
+
+# Longer than the relay's lease, the idle-in-transaction time-out and the tests' session time-out together.
+_HUNG_S = 10.0
+
+
+class Storm:
+    """Faults at random moments. The same seed gives the same faults in the same order."""
+
+    def __init__(self, world: World, stack: Stack, seed: int) -> None:
+        self.happened: list[str] = []
+        self._world = world
+        self._stack = stack
+        self._random = random.Random(seed)
+        # Each kind at least once before any comes twice, in an order of the seed's choosing.
+        self._kinds: list[Callable[[], Awaitable[str]]] = [
+            self._kill,
+            self._freeze,
+            self._restart_broker,
+            self._restart_database,
+            self._rebalance,
+            self._hang_relay_leader,
+            self._kill,
+            self._freeze,
+        ]
+
+    async def blow(self, count: int) -> None:
+        """Let `count` faults happen, one after the other; afterwards everything runs again."""
+        while len(self.happened) < count:
+            for fault in self._random.sample(self._kinds, len(self._kinds)):
+                if len(self.happened) == count:
+                    break
+                await asyncio.sleep(self._random.uniform(0.05, 1.5))
+                self.happened.append(await fault())
+        self.calm()
+
+    def calm(self) -> None:
+        """Thaw what is frozen and start what is dead."""
+        for replica in self._world.replicas:
+            replica.thaw()
+            if not replica.running:
+                replica.start()
+
+    def _pick(self) -> Replica:
+        return self._random.choice(self._world.replicas)
+
+    async def _kill(self) -> str:
+        victim = self._pick()
+        victim.kill()
+        await asyncio.sleep(self._random.uniform(0, 2))
+        victim.start()
+        return f"killed a {victim.service}"
+
+    async def _freeze(self) -> str:
+        victim = self._pick()
+        seconds = self._random.choice([0.5, 3.0, _HUNG_S])
+        victim.freeze()
+        await asyncio.sleep(seconds)
+        victim.thaw()
+        return f"froze a {victim.service} for {seconds} s"
+
+    async def _restart_broker(self) -> str:
+        await asyncio.to_thread(self._stack.kafka.kill)
+        await asyncio.sleep(self._random.uniform(0, 2))
+        await asyncio.to_thread(self._stack.kafka.start)
+        return "killed and restarted the broker"
+
+    async def _restart_database(self) -> str:
+        await asyncio.to_thread(self._stack.postgres.kill)
+        await asyncio.sleep(self._random.uniform(0, 2))
+        await asyncio.to_thread(self._stack.postgres.start)
+        return "killed and restarted the database"
+
+    async def _rebalance(self) -> str:
+        service = self._random.choice(["ledger", "mirror"])
+        (extra,) = self._world.start(service)
+        await asyncio.sleep(self._random.uniform(2, 4))
+        self._world.replicas.remove(extra)
+        await asyncio.to_thread(extra.terminate)
+        return f"a {service} joined and left"
+
+    async def _hang_relay_leader(self) -> str:
+        """Freeze the process that publishes the ledger's outbox for longer than its lease."""
+        pid = None
+        with suppress(*OUTAGES):  # while the database is still starting, any process will do
+            pid = await self._world.ledger.pool.fetchval(
+                "select pid from processes where (report ->> 'relay')::boolean order by seen_at desc limit 1"
+            )
+        leader = next((r for r in self._world.replicas if r.process.pid == pid), None) or self._pick()
+        leader.freeze()
+        await asyncio.sleep(_HUNG_S)
+        leader.thaw()
+        return "hung the relay's leader"
