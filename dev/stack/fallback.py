@@ -52,8 +52,11 @@ class KafkaInDocker(Broker):
     def command(self) -> Command:
         """`docker run`: it passes SIGTERM on to the container, which it removes at the end."""
         settings = SETTINGS | {
-            "listeners": "CLIENT://:9092,CONTROLLER://:9093",
-            "advertised.listeners": f"CLIENT://{self.url}",
+            # The broker calls itself, too, and from inside the container the published port is not there.
+            "listeners": "CLIENT://:9092,BROKER://:9094,CONTROLLER://:9093",
+            "advertised.listeners": f"CLIENT://{self.url},BROKER://localhost:9094",
+            "inter.broker.listener.name": "BROKER",
+            "listener.security.protocol.map": "CLIENT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "controller.quorum.voters": "1@localhost:9093",
             "log.dirs": "/var/lib/kafka/data",
         }

@@ -24,8 +24,8 @@ from dev.stack.server import CHECKOUT, Server
 HERE = CHECKOUT / "dev" / "kafka"
 POM = HERE / "pom.xml"
 OLDEST_JAVA = 17
-# Compiling with C1 only and the serial collector: ready in 2.0 s instead of 3.2 s on two cores.
 HEAP = ("-Xms128m", "-Xmx512m")
+# Compiling with C1 only and the serial collector: ready in 2.0 s instead of 3.2 s on two cores.
 JVM = (*HEAP, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 PROPERTIES = "server.properties"
 CLUSTER_ID = "arcadia-local-stack--A"
@@ -48,8 +48,8 @@ SETTINGS = {
     # Tests kill consumers and want their partitions reassigned within a second or two (default 6000).
     "group.min.session.timeout.ms": 1000,
     # After a SIGKILL the controller waits for the old registration to expire (default 9000: a start of 12 s).
-    "broker.session.timeout.ms": 3000,
-    "broker.heartbeat.interval.ms": 500,
+    "broker.session.timeout.ms": 1500,
+    "broker.heartbeat.interval.ms": 300,
     "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
 }
 

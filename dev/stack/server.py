@@ -75,9 +75,10 @@ class Server:
         if self.process is None:
             return
         self.process.signal(self.stop_signal)
-        if not self.process.wait(self.stop_within):
-            self.process.kill()
-        self._gone()
+        if self.process.wait(self.stop_within):
+            self._gone()
+        else:
+            self.kill()
 
     def kill(self) -> None:
         """End the server as a power cut would (SIGKILL): nothing is flushed, nobody is told."""

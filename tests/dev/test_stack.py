@@ -49,10 +49,15 @@ async def create_topic(stack: Stack, name: str, partitions: int = 4) -> None:
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, partitions, 1, topic_configs={"cleanup.policy": "compact"})])
-        described = await admin.describe_topics([name])
-        assert len(described[0]["partitions"]) == partitions
+        # The broker hears of a new topic a little after its creator does, and tells nobody when.
+        while [one["leader"] for one in await partitions_of(admin, name)] != [1] * partitions:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     finally:
         await admin.close()
+
+
+async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[dict[str, int]]:
+    return list((await admin.describe_topics([topic]))[0]["partitions"])
 
 
 async def produce(stack: Stack, topic: str, count: int) -> None:
