@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from struct import Struct
 from typing import Any, Self, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -29,11 +30,15 @@ PUBLISH_ERRORS = (KafkaError, TimeoutError)
 """What publishing raises while the broker is away, or when another process has taken over (`ProducerFenced`)."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_OVERHEAD_BYTES = 64 * 1024  # a record's key and a batch's head come on top
 _MAX_RECORDS = 500
 _IDLE_POLL_MS = 200
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
 _PRODUCER_CLOSE_S = 2.0
+
+_Pair: TypeAlias = tuple[bytes, bytes | None]
+_WORD = Struct("<I")
 
 
 def _connection(settings: Settings) -> dict[str, Any]:
@@ -177,7 +182,7 @@ class Publisher:
             enable_idempotence=True,
             acks="all",
             max_batch_size=256 * 1024,  # aiokafka's 16 KiB makes a request of every few messages
-            max_request_size=MAX_MESSAGE_BYTES,
+            max_request_size=MAX_MESSAGE_BYTES + _OVERHEAD_BYTES,
             transaction_timeout_ms=30_000,
             request_timeout_ms=10_000,
         )
@@ -188,19 +193,54 @@ class Publisher:
             await _abandon(producer)
 
     async def send_all(self, messages: Sequence[tuple[str, str, bytes | None]], timeout_s: float) -> None:
-        """Publish (topic, key, value) in order, all or none, and wait for the broker's word.
+        """Publish (topic, key, value) in order per key, all or none, and wait for the broker's word.
 
         Raises what `PUBLISH_ERRORS` lists; then the publisher is of no more use.
         """
         async with asyncio.timeout(timeout_s):
             await self._producer.begin_transaction()
-            sent = [
-                await self._producer.send(self._prefix + topic, value, key=key.encode())
-                for topic, key, value in messages
-            ]
+            lines = [self._send_line(*line) for line in (await self._lines(messages)).items()]
+            await asyncio.gather(*lines)
             await self._producer.commit_transaction()
-            for future in sent:
-                future.result()
+
+    async def _lines(self, messages: Sequence[tuple[str, str, bytes | None]]) -> dict[tuple[str, int], list[_Pair]]:
+        """The messages by topic and partition. The producer's own `send` costs three times as much per message."""
+        counts = {topic: len(await self._producer.partitions_for(self._prefix + topic)) for topic, *_ in messages}
+        lines: dict[tuple[str, int], list[_Pair]] = {}
+        for topic, text, value in messages:
+            key = text.encode()
+            line = (self._prefix + topic, partition_of(key, counts[topic]))
+            lines.setdefault(line, []).append((key, value))
+        return lines
+
+    async def _send_line(self, line: tuple[str, int], pairs: Sequence[_Pair]) -> None:
+        topic, partition = line
+        acknowledged = []
+        batch = self._producer.create_batch()
+        for key, value in pairs:
+            if batch.append(key=key, value=value, timestamp=None) is None:  # full
+                acknowledged.append(await self._producer.send_batch(batch, topic, partition=partition))
+                batch = self._producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None)
+        acknowledged.append(await self._producer.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*acknowledged)
+
+
+def partition_of(key: bytes, count: int) -> int:
+    """The partition of a key among `count`, as Kafka's own clients choose it: Java's `Utils.murmur2`, positive, modulo.
+
+    (aiokafka's takes 14 us for a UUID, a quarter of a whole publication; this takes a third of that.)
+    """
+    multiplier, mask = 0x5BD1E995, 0xFFFFFFFF
+    length = len(key)
+    hashed = 0x9747B28C ^ length
+    for (word,) in _WORD.iter_unpack(key[: length & ~3]):
+        word = word * multiplier & mask  # noqa: PLW2901 - the algorithm's own variable
+        hashed = hashed * multiplier & mask ^ (word ^ word >> 24) * multiplier & mask
+    if rest := key[length & ~3 :]:
+        hashed = (hashed ^ int.from_bytes(rest, "little")) * multiplier & mask
+    hashed = (hashed ^ hashed >> 13) * multiplier & mask
+    return ((hashed ^ hashed >> 15) & 0x7FFFFFFF) % count
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

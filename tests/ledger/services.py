@@ -72,8 +72,8 @@ async def on_account_changed(received: Sequence[Received[AccountChanged]], conn:
     newest: dict[str, Account] = {}
     for each in received:
         account = each.message.account
-        if account.balance == 666:
-            raise ValueError("an unlucky balance")
+        if account.name.startswith("unlucky"):
+            raise ValueError("an unlucky account")
         if account.name not in newest or newest[account.name].version < account.version:
             newest[account.name] = account
     await conn.execute(

@@ -1,0 +1,158 @@
+"""pipeline: events from an outbox through Kafka to projected rows, and how long one alone takes.
+
+Peer: a bare loop in one process that reads the same events from a topic (aiokafka getmany, orjson, one unnest insert
+per batch, one commit per batch), with no outbox, no contracts, no guard against duplicates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import orjson
+import psutil
+from aiokafka import AIOKafkaConsumer
+
+from bench.report import Figure, Report, percentile
+from dev.stack import Stack
+from shared import outbox
+from shared.config import Settings
+from shared.ids import uuid7
+from shared.outbox import Sender
+from shared.outcome import Meta
+from tests.conftest import settings_for
+from tests.ledger.messages import ACCOUNTS, Account, AccountChanged
+from tests.ledger.world import World, until, world
+
+EVENTS = 100_000
+_SAMPLES = 300
+_MEMORY_LIMIT_MB = 150
+
+
+async def run(stack: Stack) -> Report:
+    """Measure on this stack."""
+    async with _fresh(stack) as there:
+        there.start("ledger", 2)
+        there.start("mirror")
+        await _warm_up(there)
+        latencies = await _latency(there)
+        ours = await _throughput(there)
+        memory = max(psutil.Process(r.process.pid).memory_info().rss / 2**20 for r in there.replicas)
+        there.close()
+        bare = await _bare(there.settings)
+    return Report(
+        "pipeline",
+        f"{EVENTS:,} events, outbox -> Kafka -> projected row; latency of one event from commit to handled",
+        [
+            Figure("throughput", ours, bare, "events/s", 0.5, "higher", "bare getmany + orjson + unnest insert"),
+            Figure("idle latency p50", percentile(latencies, 0.5), 10, "ms", 1, "lower", "limit"),
+            Figure("idle latency p99", percentile(latencies, 0.99), 50, "ms", 1, "lower", "limit"),
+            Figure("memory of the largest process", memory, _MEMORY_LIMIT_MB, "MiB", 1, "lower", "limit"),
+        ],
+        {"replicas": "2 ledgers, of which one relays; 1 mirror", "latency_samples": _SAMPLES},
+    )
+
+
+@asynccontextmanager
+async def _fresh(stack: Stack) -> AsyncIterator[World]:
+    """The test services on a database of their own."""
+    admin = await asyncpg.connect(stack.database_url)
+    name = f"bench_{uuid7().hex}"
+    await admin.execute(f"create database {name}")
+    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
+    try:
+        with TemporaryDirectory() as logs:
+            async with world(settings_for(stack, url), Path(logs)) as there:
+                yield there
+    finally:
+        await admin.execute(f"drop database {name} with (force)")
+        await admin.close()
+
+
+async def _emit(there: World, accounts: Sequence[Account]) -> None:
+    """Commit events to the ledger's outbox, and notify as a replica that does not lead would."""
+    meta = Meta(uuid7(), datetime.now(UTC))
+    sender = Sender("ledger")
+    rows = [sender.event(AccountChanged(account=account), meta) for account in accounts]
+    async with there.ledger.transaction() as conn:
+        await outbox.insert(conn, rows)
+    await there.ledger.pool.execute('notify "ledger_outbox"')
+
+
+async def _warm_up(there: World) -> None:
+    await _emit(there, [Account(name=f"warm-{n}", balance=0, version=1) for n in range(2000)])
+    await _projected(there, 2000)
+
+
+async def _projected(there: World, count: int) -> None:
+    async def done() -> bool:
+        return bool(await there.mirror.pool.fetchval("select count(*) from accounts") >= count)
+
+    await until(done, 120, lambda: "the events are not projected")
+
+
+async def _latency(there: World) -> list[float]:
+    """Milliseconds from a commit, in a process that does not lead, to the handler's own transaction seen committed."""
+    latencies = []
+    for n in range(_SAMPLES):
+        await _emit(there, [Account(name=f"single-{n}", balance=0, version=1)])
+        started = time.perf_counter()
+        while not await there.mirror.pool.fetchval("select true from accounts where name = $1", f"single-{n}"):
+            await asyncio.sleep(0.0005)
+        latencies.append((time.perf_counter() - started) * 1000)
+        await asyncio.sleep(0.05)
+    return latencies
+
+
+async def _throughput(there: World) -> float:
+    """Events a second, from the commit of all of them to the last row."""
+    before = await there.mirror.pool.fetchval("select count(*) from accounts")
+    await _emit(there, [Account(name=f"bulk-{n}", balance=0, version=1) for n in range(EVENTS)])
+    started = time.perf_counter()
+    await _projected(there, before + EVENTS)
+    return EVENTS / (time.perf_counter() - started)
+
+
+async def _bare(settings: Settings) -> float:
+    """The peer, on the events that ours has just published."""
+    conn = await asyncpg.connect(settings.role_url("mirror"), server_settings={"search_path": "mirror"})
+    await conn.execute("truncate accounts")
+    consumer = AIOKafkaConsumer(
+        settings.kafka_prefix + ACCOUNTS,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=f"{settings.kafka_prefix}bare",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    try:
+        await consumer.getmany(timeout_ms=10_000, max_records=1)  # the group's start-up is not measured
+        await consumer.seek_to_beginning()
+        return await _bare_loop(consumer, conn)
+    finally:
+        await consumer.stop()
+        await conn.close()
+
+
+async def _bare_loop(consumer: AIOKafkaConsumer, conn: asyncpg.Connection) -> float:
+    started = time.perf_counter()
+    rows = 0
+    while rows < EVENTS:
+        found = await consumer.getmany(timeout_ms=1000, max_records=500)
+        accounts = [orjson.loads(r.value)["data"]["account"] for records in found.values() for r in records]
+        await conn.execute(
+            "insert into accounts select * from unnest($1::text[], $2::bigint[], $3::bigint[]) on conflict do nothing",
+            [account["name"] for account in accounts],
+            [account["balance"] for account in accounts],
+            [account["version"] for account in accounts],
+        )
+        await consumer.commit()
+        rows += len(accounts)
+    return rows / (time.perf_counter() - started)
