@@ -72,7 +72,7 @@ class Control:
     """Controls a running stand-in. To be closed, or used in an `async with`."""
 
     def __init__(self, base_url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=f"{base_url}/_control/", timeout=60)
+        self._http = httpx.AsyncClient(base_url=f"{base_url}/_control/", timeout=60, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self

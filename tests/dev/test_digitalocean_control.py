@@ -31,7 +31,7 @@ async def control(stand_in: RunningStandIn) -> AsyncIterator[Control]:
 @pytest.fixture(scope="module")
 async def api(stand_in: RunningStandIn) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Bearer {stand_in.token}"}
-    async with httpx.AsyncClient(base_url=f"{stand_in.url}/v2", headers=headers) as client:
+    async with httpx.AsyncClient(base_url=f"{stand_in.url}/v2", headers=headers, trust_env=False) as client:
         yield client
 
 
@@ -131,7 +131,7 @@ async def test_the_clock_begins_in_may_2026_and_runs_as_fast_as_it_is_told(contr
 
 
 async def test_health_needs_no_token(stand_in: RunningStandIn) -> None:
-    async with httpx.AsyncClient() as anybody:
+    async with httpx.AsyncClient(trust_env=False) as anybody:
         assert (await anybody.get(f"{stand_in.url}/healthz")).json() == {"status": "ok"}
 
 

@@ -31,7 +31,7 @@ async def control(stand_in: RunningStandIn) -> AsyncIterator[Control]:
 @pytest.fixture(scope="module")
 async def api(stand_in: RunningStandIn) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Bearer {stand_in.token}"}
-    async with httpx.AsyncClient(base_url=f"{stand_in.url}/v2", headers=headers, timeout=5) as client:
+    async with httpx.AsyncClient(base_url=f"{stand_in.url}/v2", headers=headers, timeout=5, trust_env=False) as client:
         yield client
 
 

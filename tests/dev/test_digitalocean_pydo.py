@@ -25,7 +25,8 @@ def stand_in() -> Iterator[RunningStandIn]:
 def client(stand_in: RunningStandIn) -> Iterator[Any]:
     # Its usual policy sends a token over TLS only.
     plain = HeadersPolicy({"Authorization": f"Bearer {stand_in.token}"})
-    with pydo.Client(stand_in.token, endpoint=stand_in.url, authentication_policy=plain, retry_total=0) as client:
+    options: dict[str, Any] = {"authentication_policy": plain, "retry_total": 0, "use_env_settings": False}
+    with pydo.Client(stand_in.token, endpoint=stand_in.url, **options) as client:
         yield client
 
 
