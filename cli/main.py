@@ -1,0 +1,40 @@
+"""The `arcadia` command: one file per group of commands, gathered here."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import contracts, running, stack
+from cli.errors import explained
+
+app = typer.Typer(
+    name="arcadia",
+    help="The control plane of Arcadia Cloud.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(running.up)
+app.command()(running.run)
+app.command()(running.migrate)
+app.add_typer(stack.app, name="stack")
+app.add_typer(contracts.app, name="contracts")
+
+
+def main() -> None:
+    """Run the command of `sys.argv`. Exit codes: 0 well, 1 failed, 2 misused."""
+    try:
+        app()
+    except Exception as error:
+        words = explained(error)
+        if words is None:
+            raise
+        print(f"error: {words}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

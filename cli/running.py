@@ -1,0 +1,74 @@
+"""`arcadia run`, `arcadia up` and `arcadia migrate`: services at work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from cli import services, settings
+
+if TYPE_CHECKING:
+    from shared.config import Settings
+
+console = Console(stderr=True)
+
+Names = Annotated[list[str], typer.Argument(help="Names of services.", show_default=False)]
+
+
+def run(names: Names) -> None:
+    """Run one or more services in this process, until SIGTERM or Ctrl-C."""
+    _serve(services.chosen(names), settings.load())
+
+
+def migrate() -> None:
+    """Bring schemas, roles and tables of all services up to date. Repeatable."""
+    from shared.migrate import migrate as bring_up_to_date
+
+    asyncio.run(bring_up_to_date(settings.load(), services.migrations()))
+    console.print(f"up to date: {', '.join(services.names())}")
+
+
+def up() -> None:
+    """Run everything in this process; servers that no variable names are started on this machine.
+
+    DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS and DO_API_URL name servers that are there already.
+    """
+    with ExitStack() as stack:
+        _start_missing(stack)
+        os.environ.setdefault("LOG_FORMAT", "console")
+        migrate()
+        _serve(services.names(), settings.load())
+
+
+def _start_missing(stack: ExitStack) -> None:
+    """Start the servers that are not named in the environment, and name them there."""
+    from dev.stack import Stack
+    from dev.stack.stand_in import STAND_INS
+
+    wanted = {kind.setting: name for name, kind in STAND_INS.items()}
+    missing = [name for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", *wanted) if not os.environ.get(name)]
+    if not missing:
+        return
+    console.print(f"Not set: {', '.join(missing)}. Starting them on this machine; Ctrl-C stops them.")
+    stand_ins = [wanted[name] for name in missing if name in wanted]
+    if stand_ins:
+        console.print(f"Stand-ins serve for: {', '.join(stand_ins)}. Nothing is asked of the real ones.")
+    local = stack.enter_context(Stack(settings.STACK, stand_ins=stand_ins, say=console.print))
+    os.environ.update({name: local.settings[name] for name in missing})
+
+
+def _serve(names: Sequence[str], chosen: Settings) -> None:
+    """Run services until a signal."""
+    from shared import log, process, telemetry
+
+    loaded = [services.load(name) for name in names]
+    log.configure(chosen)
+    telemetry.start_tracing(chosen, "+".join(names))
+    beside = [each.beside(chosen) for each in loaded if each.beside]
+    asyncio.run(process.run([each.service for each in loaded], chosen, beside))
