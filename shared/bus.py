@@ -164,12 +164,14 @@ class Publisher:
     """An idempotent producer that publishes batches, each in a Kafka transaction under the given name.
 
     Of several publishers with one name only the newest can publish: the broker fences the others, so a process that
-    hangs in the middle of a batch and wakes later cannot put old state after new.
+    hangs in the middle of a batch and wakes later cannot put old state after new. (Not so with the mock broker, which
+    has no transactions.)
     """
 
-    def __init__(self, producer: AIOKafkaProducer, prefix: str) -> None:
+    def __init__(self, producer: AIOKafkaProducer, settings: Settings) -> None:
         self._producer = producer
-        self._prefix = prefix
+        self._prefix = settings.kafka_prefix
+        self._transactional = not settings.kafka_mock
 
     @classmethod
     @asynccontextmanager
@@ -178,7 +180,7 @@ class Publisher:
         producer = AIOKafkaProducer(
             **_connection(settings),
             client_id=settings.kafka_prefix + name,
-            transactional_id=settings.kafka_prefix + name,
+            transactional_id=None if settings.kafka_mock else settings.kafka_prefix + name,
             enable_idempotence=True,
             acks="all",
             max_batch_size=256 * 1024,  # aiokafka's 16 KiB makes a request of every few messages
@@ -188,7 +190,7 @@ class Publisher:
         )
         try:
             await asyncio.wait_for(producer.start(), 15)
-            yield cls(producer, settings.kafka_prefix)
+            yield cls(producer, settings)
         finally:
             await _abandon(producer)
 
@@ -198,10 +200,13 @@ class Publisher:
         Raises what `PUBLISH_ERRORS` lists; then the publisher is of no more use.
         """
         async with asyncio.timeout(timeout_s):
-            await self._producer.begin_transaction()
-            lines = [self._send_line(*line) for line in (await self._lines(messages)).items()]
-            await asyncio.gather(*lines)
-            await self._producer.commit_transaction()
+            # Not aiokafka's context manager: it would wait for the abort, however long the broker is away.
+            if self._transactional:
+                await self._producer.begin_transaction()
+            lines = await self._lines(messages)
+            await asyncio.gather(*(self._send_line(line, pairs) for line, pairs in lines.items()))
+            if self._transactional:
+                await self._producer.commit_transaction()
 
     async def _lines(self, messages: Sequence[tuple[str, str, bytes | None]]) -> dict[tuple[str, int], list[_Pair]]:
         """The messages by topic and partition. The producer's own `send` costs three times as much per message."""
@@ -254,6 +259,8 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
 
 async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str]:
     """Create what is missing; gives the names of what was created. Existing topics stay as they are."""
+    if settings.kafka_mock:
+        return []  # its topics appear when they are used
     admin = AIOKafkaAdminClient(**_connection(settings), client_id="arcadia-admin")
     await admin.start()
     try:

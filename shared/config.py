@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     kafka_session_timeout_s: float = Field(
         default=15, ge=6, le=60, description="After so long without a heartbeat a consumer's partitions go to another."
     )
+    kafka_mock: bool = Field(
+        default=False,
+        description="The broker is librdkafka's mock: no transactions, no administration. To try things out.",
+    )
     kafka_partitions: int = Field(default=4, ge=1, description="Per topic, when topics are created. Production: 12.")
     kafka_replication: int = Field(default=1, ge=1, description="Per topic, when topics are created. Production: 3.")
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import structlog
 
-from contracts.registry import topics
+from contracts.registry import topics as all_topics
 from shared import inbox, jobs, metrics, outbox
 from shared.batch import Batch
 from shared.bus import Subscription, ensure_topics
@@ -55,8 +55,8 @@ class Process:
         self.worker = Worker(database, self.sender, list(service.jobs.values()), resources, self.relay.wake)
         self.consumer = Consumer(service, database, self._wake, dead_letter_limit=settings.dead_letter_limit)
         self.subscriptions = [
-            Subscription(settings, f"arcadia.{service.name}", group, self.consumer.handle)
-            for group in _by_kind(service.consumed_topics())
+            Subscription(settings, f"arcadia.{service.name}.{kind}", topics, self.consumer.handle)
+            for kind, topics in _by_kind(service.consumed_topics()).items()
         ]
         self._id = uuid4()
         self._started = time.monotonic()
@@ -163,7 +163,7 @@ async def running(service: Service[Any], settings: Settings) -> AsyncIterator[Pr
     async with AsyncExitStack() as stack:
         database = await _patiently(lambda: Database.of_service(settings, service.name), "database")
         stack.push_async_callback(database.close)
-        await _patiently(lambda: ensure_topics(settings, topics()), "broker")
+        await _patiently(lambda: ensure_topics(settings, all_topics()), "broker")
         resources = await stack.enter_async_context(service.resources(settings))
         process = Process(service, settings, database, resources)
         background = [asyncio.create_task(_guarded(run)) for run in process.background()]
@@ -232,11 +232,11 @@ async def _housekeep(conn: Connection, _: datetime) -> Outcome | None:
     return Outcome() if gone else None
 
 
-def _by_kind(names: Sequence[str]) -> list[list[str]]:
+def _by_kind(names: Sequence[str]) -> dict[str, list[str]]:
     """Commands apart from the rest, so that a long backlog of events does not hold up commands."""
     commands = [name for name in names if name.endswith(".commands")]
     rest = [name for name in names if not name.endswith(".commands")]
-    return [group for group in (commands, rest) if group]
+    return {kind: topics for kind, topics in (("commands", commands), ("events", rest)) if topics}
 
 
 def _name(tick: Every) -> str:
