@@ -10,10 +10,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import structlog
@@ -61,6 +61,11 @@ class Process:
         self._id = uuid4()
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
+
+    @property
+    def name(self) -> str:
+        """The service's name."""
+        return self.service.name
 
     def _wake(self, batch: Batch) -> None:
         if batch.rows:
@@ -163,7 +168,10 @@ async def running(service: Service[Any], settings: Settings) -> AsyncIterator[Pr
     async with AsyncExitStack() as stack:
         database = await _patiently(lambda: Database.of_service(settings, service.name), "database")
         stack.push_async_callback(database.close)
-        await _patiently(lambda: ensure_topics(settings, all_topics()), "broker")
+        topics = asyncio.create_task(_patiently(lambda: ensure_topics(settings, all_topics()), "broker"))
+        stack.push_async_callback(_cancelled, [topics])
+        if service.consumed_topics():  # one that only sends can begin without the broker
+            await topics
         resources = await stack.enter_async_context(service.resources(settings))
         process = Process(service, settings, database, resources)
         background = [asyncio.create_task(_guarded(run)) for run in process.background()]
@@ -177,8 +185,19 @@ async def running(service: Service[Any], settings: Settings) -> AsyncIterator[Pr
         log.info("service stops", service=service.name)
 
 
-async def run(services: Sequence[Service[Any]], settings: Settings, beside: Sequence[Any] = ()) -> None:
-    """Run services until SIGTERM or SIGINT. `beside`: further context managers to be entered with them."""
+class Part(Protocol):
+    """Something that runs in this process and can say how it is (see `shared.health`)."""
+
+    @property
+    def name(self) -> str: ...
+    async def alive(self) -> Mapping[str, str | None]: ...
+    async def ready(self) -> Mapping[str, str | None]: ...
+
+
+async def run(
+    services: Sequence[Service[Any]], settings: Settings, beside: Sequence[AbstractAsyncContextManager[Part]] = ()
+) -> None:
+    """Run services until SIGTERM or SIGINT. `beside`: other parts to be run with them, the gateway for one."""
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -186,12 +205,10 @@ async def run(services: Sequence[Service[Any]], settings: Settings, beside: Sequ
     async with AsyncExitStack() as stack:
         serving = asyncio.create_task(health.run())
         stack.push_async_callback(_cancelled, [serving])
-        for service in services:
-            process = await stack.enter_async_context(running(service, settings))
-            health.alive[service.name] = process.alive
-            health.ready[service.name] = process.ready
-        for manager in beside:
-            await stack.enter_async_context(manager)
+        for manager in (*(running(service, settings) for service in services), *beside):
+            part: Part = await stack.enter_async_context(manager)
+            health.alive[part.name] = part.alive
+            health.ready[part.name] = part.ready
         await stop.wait()
 
 

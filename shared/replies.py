@@ -29,7 +29,7 @@ class Replies:
     def __init__(self, settings: Settings, topic: str) -> None:
         self._settings = settings
         self._topic = topic
-        self._waiting: dict[UUID, asyncio.Future[Reply]] = {}
+        self._waiting: dict[UUID, set[asyncio.Future[Reply]]] = {}
 
     async def run(self) -> None:
         """Read the topic from its end until cancelled."""
@@ -46,15 +46,19 @@ class Replies:
         with suppress(Unreadable):
             _, reply = decode(raw or b"")
             if isinstance(reply, Reply) and reply.status != "pending":
-                waiting = self._waiting.get(reply.correlation_id)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(reply)
+                for future in self._waiting.get(reply.correlation_id, ()):
+                    if not future.done():
+                        future.set_result(reply)
 
     @asynccontextmanager
     async def expect(self, correlation_id: UUID) -> AsyncIterator[asyncio.Future[Reply]]:
         """A future for the final reply; open this before the command can possibly be answered."""
-        future = self._waiting.setdefault(correlation_id, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(correlation_id, set())
+        waiting.add(future)
         try:
             yield future
         finally:
-            self._waiting.pop(correlation_id, None)
+            waiting.discard(future)
+            if not waiting:
+                self._waiting.pop(correlation_id, None)
