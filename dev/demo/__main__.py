@@ -1,0 +1,64 @@
+"""`python -m dev.demo [--keep]`, which `make demo` runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+
+from dev.demo.screen import Screen
+from dev.demo.stage import DemoFailed, Stage, stage
+from dev.demo.story import tell
+from dev.stack import StackError
+from dev.tokens import OPERATOR_ROLES, mint
+
+
+def main() -> int:
+    """Tell the story; 1 when it could not be told."""
+    parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
+    keep = parser.parse_args().keep
+    screen = Screen()
+    try:
+        asyncio.run(_play(screen, keep))
+    except (DemoFailed, StackError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _play(screen: Screen, keep: bool) -> None:
+    screen.chapter("Arcadia Cloud", "PostgreSQL, Kafka, a stand-in for DigitalOcean and the services, on this machine.")
+    async with stage(screen, keep=keep) as everything:
+        await tell(everything, screen)
+        if keep:
+            _say_how_to_go_on(screen, everything)
+    screen.step(
+        "everything runs on" if keep else "everything is stopped and removed; `make demo KEEP=1` leaves it running"
+    )
+
+
+def _say_how_to_go_on(screen: Screen, everything: Stage) -> None:
+    path = everything.home / "environment"
+    exports = "".join(f"export {name}='{value}'\n" for name, value in everything.environment.items() if name != "PATH")
+    path.touch(mode=0o600)
+    path.write_text(exports)
+    token = mint("platform", "ops@arcadia.example", OPERATOR_ROLES)
+    screen.chapter("Go on", "Everything is left running.")
+    ask = f"curl -H 'authorization: Bearer {token}' {everything.gateway}/api/v1/inventory?limit=2"
+    screen.table(
+        ["for", "do"],
+        [
+            ["the API's documentation", f"{everything.gateway}/schema"],
+            ["asking it", ask],
+            ["the command line", f". {os.path.relpath(path)} && .venv/bin/arcadia status"],
+            ["ending it", ".venv/bin/arcadia stack stop --name demo"],
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""What the demo plays on: a stack, the services as processes of their own, and a client of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from dev.demo.screen import Screen
+from dev.digitalocean.control import Control
+from dev.stack import Stack, loopback_only
+from dev.stack.address import free_port
+from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
+from shared.config import Settings
+
+SERVICES = ("inventory", "scheduler", "gateway")
+_CHECKOUT = Path(__file__).parents[2]
+_READY_S = 60.0
+_OPERATION_S = 60.0
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on. The message says why, and where to look."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything the story needs."""
+
+    settings: Settings
+    environment: dict[str, str]
+    gateway: str
+    provider: Control
+    home: Path
+
+    @asynccontextmanager
+    async def caller(self, tenant: str, email: str, *, operator: bool = False) -> AsyncIterator[Caller]:
+        """Somebody with a token, at the gateway."""
+        token = mint(tenant, email, OPERATOR_ROLES if operator else ())
+        headers = {"authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=self.gateway, headers=headers, timeout=30, trust_env=False) as client:
+            yield Caller(client)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A client of the gateway that waits for operations which take longer than one answer."""
+
+    client: httpx.AsyncClient
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """The JSON of an answer that must be 200."""
+        return self._well(await self.client.get(path, params=params))
+
+    async def status(self, path: str) -> int:
+        """The status of an answer, whatever it is."""
+        return (await self.client.get(path)).status_code
+
+    async def do(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Write; follow a 202 to its operation's end."""
+        answer = await self.client.request(method, path, json=body or {})
+        if answer.status_code != 202:
+            return self._well(answer)
+        location = answer.headers["location"]
+        for _ in range(int(_OPERATION_S / 0.25)):
+            operation = (await self.get(location))["operation"]
+            if operation["status"] != "pending":
+                return operation["result"]
+            await asyncio.sleep(0.25)
+        raise DemoFailed(f"{method} {path} had no outcome after {_OPERATION_S:.0f} s: see {location}")
+
+    @staticmethod
+    def _well(answer: httpx.Response) -> Any:
+        if answer.is_error:
+            raise DemoFailed(
+                f"{answer.request.method} {answer.request.url} answered {answer.status_code}: {answer.text}"
+            )
+        return answer.json()
+
+
+@asynccontextmanager
+async def stage(screen: Screen, *, keep: bool) -> AsyncIterator[Stage]:
+    """Start everything; stop it at the end, or leave it running with `keep`."""
+    stack = Stack("demo", stand_ins=("digitalocean",), ephemeral=not keep, say=screen.step)
+    with stack:
+        environment = _environment(stack)
+        settings = Settings(database_url=stack.database_url, kafka_bootstrap_servers=[stack.kafka_bootstrap_servers])
+        await _migrate(settings)
+        screen.step("schemas, roles and tables: up to date")
+        with _services(stack.home, environment, keep=keep):
+            gateway = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+            await _ready(gateway, stack.home)
+            screen.step(f"services: {', '.join(SERVICES)}, a process each; the gateway is {gateway}")
+            async with Control(stack.settings["DO_API_URL"]) as provider:
+                yield Stage(settings, environment, gateway, provider, stack.home)
+        if keep:
+            stack.leave()
+
+
+def _environment(stack: Stack) -> dict[str, str]:
+    """The services' environment: this stack's addresses, nothing of the machine's own."""
+    for url in stack.settings.values():
+        loopback_only(url)
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        **stack.settings,
+        "DO_API_TOKEN": "dop_v1_demo",
+        "JWT_SECRETS": f'["{DEVELOPMENT_SECRET}"]',
+        "GATEWAY_PORT": str(free_port()),
+        "LOG_FORMAT": "console",
+        "LOG_LEVEL": "INFO",
+    }
+
+
+async def _migrate(settings: Settings) -> None:
+    from cli.services import migrations
+    from shared.migrate import migrate
+
+    await migrate(settings, migrations())
+
+
+@contextmanager
+def _services(home: Path, environment: dict[str, str], *, keep: bool) -> Iterator[None]:
+    """Each service as its own process; the logs are in the stack's directory."""
+    processes = [_start(name, home, environment, keep=keep) for name in SERVICES]
+    try:
+        yield
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        if not keep:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait(30)
+
+
+def _start(name: str, home: Path, environment: dict[str, str], *, keep: bool) -> subprocess.Popen[bytes]:
+    with (home / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "run", name],
+            cwd=_CHECKOUT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=keep,
+        )
+
+
+async def _ready(gateway: str, home: Path) -> None:
+    async with httpx.AsyncClient(base_url=gateway, trust_env=False) as client:
+        for _ in range(int(_READY_S / 0.2)):
+            try:
+                if (await client.get("/api/health")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.2)
+    raise DemoFailed(f"the gateway does not answer after {_READY_S:.0f} s; its log is {home / 'gateway.log'}")
