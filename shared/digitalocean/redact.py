@@ -34,32 +34,30 @@ SECRET_TEXTS = (
 )
 """Secrets inside any text, whatever its key."""
 
-_HINTS = ("://", "_v1_", "earer", "EARER", "PRIVATE KEY")
+_MAY_HOLD_ONE = re.compile(r"://|_v1_|(?i:bearer)|PRIVATE KEY")
 
 
 def redact(value: Any) -> Any:
     """A copy of a decoded JSON value without its secrets; null and empty values stay, so that absence can be seen."""
-    match value:
-        case dict():
-            return {key: _redact_entry(key, item) for key, item in value.items()}
-        case list() | tuple():
-            return [redact(item) for item in value]
-        case str():
-            return redact_text(value)
-        case _:
-            return value
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, dict):
+        return {key: _redact_entry(key, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redact(item) for item in value]
+    return value
 
 
 def redact_text(text: str) -> str:
     """The text without the passwords of URIs, tokens and private keys in it."""
-    if any(hint in text for hint in _HINTS):
+    if _MAY_HOLD_ONE.search(text):
         for pattern, replacement in SECRET_TEXTS:
             text = pattern.sub(replacement, text)
     return text
 
 
 def _redact_entry(key: str, value: Any) -> Any:
-    if value in (None, "", [], {}) or isinstance(value, bool):
+    if not value or value is True:
         return value
     if _is_secret(key):
         return REDACTED

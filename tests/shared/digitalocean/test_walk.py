@@ -120,24 +120,25 @@ async def test_a_list_that_never_stops_shrinking_is_walked_to_its_end_and_called
     assert len(shelf.requests) <= 4 * MAX_STEPS_BACK
 
 
-async def test_a_page_that_came_short_is_read_again() -> None:
-    def cut(body: dict[str, Any], number: int) -> None:
-        if number == 2:
-            del body["droplets"][100:]
+@pytest.mark.parametrize("short_page", [1, 2])
+async def test_a_page_that_came_short_is_read_again_even_where_the_total_would_not_tell(short_page: int) -> None:
+    cut: Rows = []
+    deleted: Rows = []
 
-    seen, walk = await walked(Shelf(rows(450), twist=cut))
-    assert len(seen) == 450
+    def cut_once(body: dict[str, Any], number: int) -> None:
+        if body["droplets"] and body["droplets"][0]["id"] == 200 * short_page - 199 and not cut:
+            cut.extend(body["droplets"][-5:])
+            del body["droplets"][-5:]
+
+    def delete_as_many_later(shelved: Rows, number: int) -> None:
+        if number >= 4 and not deleted:
+            deleted.extend(shelved[:5])
+            del shelved[:5]
+
+    shelf = Shelf(rows(1000), between=delete_as_many_later, twist=cut_once)
+    seen, walk = await walked(shelf)
     assert walk.complete
-
-
-async def test_a_first_page_that_came_short_is_read_again() -> None:
-    def cut(body: dict[str, Any], number: int) -> None:
-        if number == 1:
-            del body["droplets"][100:]
-
-    seen, walk = await walked(Shelf(rows(450), twist=cut))
-    assert len(seen) == 450
-    assert walk.complete
+    assert {row["id"] for row in shelf.rows} <= set(seen)
 
 
 async def test_a_kind_that_shows_half_of_its_rows_is_incomplete_after_a_second_look() -> None:
@@ -259,6 +260,17 @@ async def test_a_list_that_repeats_for_ever_is_refused() -> None:
     with pytest.raises(BadAnswer, match="repeats rows"):
         await walked(shelf)
     assert len(shelf.requests) == 2
+
+
+async def test_what_the_link_to_the_next_page_adds_to_the_query_is_followed() -> None:
+    def add(body: dict[str, Any], number: int) -> None:
+        if pages := body["links"].get("pages"):
+            pages["next"] += f"&page_token=t{number}"
+
+    shelf = Shelf(rows(450), twist=add)
+    _, walk = await walked(shelf)
+    assert [request.url.params.get("page_token") for request in shelf.requests] == [None, "t1", "t2"]
+    assert walk.complete
 
 
 async def test_filters_stay_on_every_page() -> None:
