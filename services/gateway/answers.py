@@ -1,0 +1,59 @@
+"""What a command's outcome is in HTTP: a table, so that the same outcome is the same answer everywhere and always."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from services.gateway.problems import Problem
+from shared.inbox import Recorded
+
+Answer = tuple[int, bytes]
+"""An HTTP status, and a body of JSON (of a problem from 400 on)."""
+
+REFUSALS: dict[str, int] = {
+    "not_found": 404,
+    "resource_not_found": 404,
+    "project_not_found": 404,
+    "held_sync_not_found": 404,
+    "already_decided": 409,
+    "superseded": 409,
+    "expired": 409,
+}
+"""The status of each refusal whose code is not simply 422."""
+
+
+def answer_to(outcome: Recorded, operation_id: UUID, ok: int = 200) -> Answer:
+    """The answer for a decided command; `ok`: the status when it was done."""
+    match outcome.status:
+        case "ok":
+            return ok, orjson.dumps(outcome.result or {}, option=orjson.OPT_SORT_KEYS)
+        case "refused":
+            problem = _refusal(outcome)
+        case _:
+            problem = _failure(outcome, operation_id)
+    return problem.status, problem.body()
+
+
+def is_final(outcome: Recorded) -> bool:
+    """Whether an outcome stays. A command that failed may be replayed by an operator, and then have another."""
+    return outcome.status in {"ok", "refused"}
+
+
+def _refusal(outcome: Recorded) -> Problem:
+    code = outcome.code or "refused"
+    members: dict[str, Any] = dict(outcome.detail or {})
+    message = members.pop("message", None) or f"The request was refused: {code.replace('_', ' ')}."
+    return Problem(REFUSALS.get(code, 422), code, message, **members)
+
+
+def _failure(outcome: Recorded, operation_id: UUID) -> Problem:
+    return Problem(
+        500,
+        "command_failed",
+        "The request was accepted and could not be carried out; an operator can mend and replay it.",
+        operation_id=str(operation_id),
+        dead_letter_id=(outcome.detail or {}).get("dead_letter_id"),
+    )

@@ -1,0 +1,120 @@
+"""The gateway's wiring: the application, and its server beside or apart from other services."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+import uvicorn
+from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
+
+from services.gateway import operations
+from services.gateway.auth import Verifier
+from services.gateway.documentation import openapi
+from services.gateway.door import Door, admit
+from services.gateway.gateway import Gateway, opened
+from services.gateway.problems import to_response
+from services.gateway.routes import contracts, health, inventory, me, projects
+from services.gateway.routes import operations as operation_routes
+from shared import process
+from shared.config import Settings
+from shared.service import Service
+
+log = structlog.get_logger(__name__)
+
+service: Service[None] = Service("gateway")
+service.every(timedelta(hours=1))(operations.forget_old)
+
+MAX_BODY_BYTES = 1024 * 1024
+_GRACE_S = 10
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The application. Raises `Misconfigured` where no token could ever be verified."""
+    verifier = Verifier(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with opened(service, settings, verifier) as gateway:
+            app.state.gateway = gateway
+            yield
+
+    app = Litestar(
+        [_public(), _guarded()],
+        lifespan=[lifespan],
+        exception_handlers={Exception: to_response},
+        openapi_config=openapi(),
+        cors_config=_cors(settings),
+        request_max_body_size=MAX_BODY_BYTES,
+        logging_config=None,
+    )
+    app.asgi_handler = Door(app.asgi_handler)
+    return app
+
+
+def _public() -> Router:
+    return Router("/api", route_handlers=[*health.ROUTES, *contracts.ROUTES])
+
+
+def _guarded() -> Router:
+    routes = [*me.ROUTES, *inventory.ROUTES, *projects.ROUTES, *operation_routes.ROUTES]
+    return Router("/api/v1", route_handlers=routes, guards=[admit], security=[{"token": []}])
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    if not settings.cors_origins:
+        return None
+    return CORSConfig(
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
+        allow_headers=["authorization", "content-type", "idempotency-key", "x-request-id", "traceparent"],
+        expose_headers=["location", "retry-after", "x-request-id", "x-correlation-id"],
+    )
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Gateway]:
+    """A gateway that serves HTTP on GATEWAY_HOST and GATEWAY_PORT (0: a free one), until the block ends.
+
+    Raises `Misconfigured`, and `OSError` where the port is taken.
+    """
+    app = create_app(settings)
+    listener = socket.create_server((settings.gateway_host, settings.gateway_port))
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = _Server(config)
+    async with app.lifespan():
+        task = asyncio.create_task(server.serve([listener]))
+        url = f"http://{settings.gateway_host}:{listener.getsockname()[1]}"
+        log.info("gateway serves", url=url)
+        try:
+            yield replace(app.state.gateway, url=url)
+        finally:
+            server.should_exit = True
+            await task
+
+
+class _Server(uvicorn.Server):
+    """Signals are the process's: it stops all of its parts in order."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    await process.run([], settings, beside=[serving(settings)])

@@ -1,0 +1,112 @@
+"""The OpenAPI document: what every route may answer, with examples. Also as a page, without a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
+from litestar.openapi.spec import Components, Example, SecurityScheme, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.gateway.problems import MEDIA_TYPE
+
+VERSION = "1.0.0"
+
+
+class InvalidValue(BaseModel):
+    """A value of the request that cannot be used."""
+
+    source: str = Field(alias="in", description="body, query, path or header")
+    field: str = Field(description="Its path there, with dots.")
+    message: str
+
+
+class ProblemBody(BaseModel):
+    """An error (RFC 9457). Some errors have further members of their own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: str = Field(description="The stable key to branch on.")
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What happened, to what, what to do; for people.")
+    errors: list[InvalidValue] | None = Field(default=None, description="With `validation_failed`.")
+
+
+def problem(status: int, error: str, detail: str, **members: Any) -> ResponseSpec:
+    """The documentation of an error that a route may answer with."""
+    value = {
+        "error": error,
+        "type": f"urn:arcadia:problem:{error}",
+        "title": error.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        **members,
+    }
+    return ResponseSpec(
+        data_container=ProblemBody,
+        generate_examples=False,
+        description=detail,
+        media_type=MEDIA_TYPE,
+        examples=[Example(summary=error, value=value)],
+    )
+
+
+def answer(model: type[BaseModel], description: str, example: Any | None = None) -> ResponseSpec:
+    """The documentation of an answer of success."""
+    examples = None if example is None else [Example(summary=description, value=example)]
+    return ResponseSpec(data_container=model, generate_examples=False, description=description, examples=examples)
+
+
+_INVALID = {"in": "query", "field": "limit", "message": "Expected `int` <= 1000"}
+
+BAD_REQUEST = problem(400, "malformed_request", "The request cannot be read.")
+FORBIDDEN = problem(403, "forbidden", "Only platform operators may do this.")
+NOT_FOUND = problem(404, "not_found", "There is no such thing, or none that you may know of.")
+CONFLICT = problem(409, "already_decided", "The state of things does not allow it.")
+TOO_LARGE = problem(413, "body_too_large", "The body is larger than 1 MiB.")
+INVALID = problem(422, "validation_failed", "Some values cannot be used; see `errors`.", errors=[_INVALID])
+FAILED = problem(500, "command_failed", "It was accepted and could not be carried out; an operator can replay it.")
+
+ALWAYS: dict[int, ResponseSpec] = {
+    400: BAD_REQUEST,
+    401: problem(401, "unauthorized", "A valid token is needed."),
+    429: problem(429, "rate_limited", "Too many requests of this tenant; see `retry-after`."),
+    503: problem(503, "unavailable", "An outage that will pass; see `retry-after`."),
+}
+"""What every route that wants a token may answer."""
+
+_DESCRIPTION = """
+Everything needs a token (`Authorization: Bearer ...`) except what is marked public. A tenant sees what is its own;
+operators (role `platform-admin`) see and manage all tenants.
+
+Writes are accepted durably and then waited for, for some seconds: usually the answer is the final one; otherwise it is
+`202` with the path of the operation in `Location`. Send an `Idempotency-Key` with a write: the same key and request get
+the same answer, however often.
+
+Lists are complete up to 1,000 rows without `limit`; beyond that, and with `limit`, `next` is the cursor of the next
+page. Unknown query parameters and body fields are ignored.
+"""
+
+
+def openapi() -> OpenAPIConfig:
+    """The configuration of the document and its pages."""
+    token = SecurityScheme(type="http", scheme="bearer", bearer_format="JWT", description="An access token of the app.")
+    return OpenAPIConfig(
+        title="Arcadia Cloud",
+        version=VERSION,
+        description=_DESCRIPTION,
+        path="/api/v1/schema",
+        components=Components(security_schemes={"token": token}),
+        render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
+        use_handler_docstrings=True,
+        tags=[
+            Tag("inventory", "What exists at the provider."),
+            Tag("projects", "The provider's projects: whose each is, and what for."),
+            Tag("operations", "Writes that were accepted, and what came of them."),
+            Tag("contracts", "The messages on the bus. Public."),
+            Tag("identity", "Who asks, and whether this service is there."),
+        ],
+    )

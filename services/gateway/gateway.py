@@ -1,0 +1,81 @@
+"""What a running gateway has: its own database and outbox, the views of the others, the replies, and who may enter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.runtime import GATEWAY_REPLIES
+from services.gateway.auth import Verifier
+from services.gateway.limits import RateLimit
+from services.gateway.store import Views
+from shared.config import Settings
+from shared.db import Database
+from shared.migrate import OPERATOR_ROLE, TENANT_ROLE
+from shared.outbox import Sender
+from shared.process import Process, running
+from shared.replies import Replies
+from shared.service import Service
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway at work in this process. It reads without the broker; writes are durable and wait for it."""
+
+    process: Process
+    views: Views
+    replies: Replies
+    verifier: Verifier
+    limit: RateLimit
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.process.name
+
+    @property
+    def database(self) -> Database:
+        return self.process.database
+
+    @property
+    def sender(self) -> Sender:
+        return self.process.sender
+
+    def wake_relay(self) -> None:
+        """Say that the outbox has something."""
+        self.process.relay.wake()
+
+    async def alive(self) -> Mapping[str, str | None]:
+        """Whether the process is well."""
+        return await self.process.alive()
+
+    async def ready(self) -> Mapping[str, str | None]:
+        """Whether requests can be answered. The broker is not asked: the gateway works without it."""
+        await self.views.tenant.pool.fetchval("select 1")
+        await self.views.operator.pool.fetchval("select 1")
+        return {"database": None}
+
+
+@asynccontextmanager
+async def opened(service: Service[Any], settings: Settings, verifier: Verifier) -> AsyncIterator[Gateway]:
+    """A gateway without its HTTP server, until the block ends. Waits for the database as long as it takes."""
+    async with AsyncExitStack() as stack:
+        process = await stack.enter_async_context(running(service, settings))
+        tenant = await Database.of_service(settings, service.name, role=TENANT_ROLE)
+        stack.push_async_callback(tenant.close)
+        operator = await Database.of_service(settings, service.name, role=OPERATOR_ROLE)
+        stack.push_async_callback(operator.close)
+        replies = Replies(settings, GATEWAY_REPLIES)
+        listening = asyncio.create_task(replies.run())
+        stack.push_async_callback(_ended, listening)
+        limit = RateLimit(settings.rate_limit_per_minute)
+        yield Gateway(process, Views(tenant, operator), replies, verifier, limit)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,63 @@
+"""The messages on the bus, as documents: the schemas that `dataschema` names, and AsyncAPI. Public."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from litestar import get
+from litestar.response.base import ASGIResponse
+from pydantic import BaseModel, ConfigDict
+
+import contracts
+from services.gateway.documentation import NOT_FOUND, answer
+from services.gateway.problems import not_found
+from services.gateway.routes.reading import json_answer
+
+_DIRECTORY = Path(contracts.__file__).parent
+
+
+class Document(BaseModel):
+    """A document of another specification."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+@get(
+    "/v1/contracts/schemas/{file_name:str}",
+    tags=["contracts"],
+    security=[{}],
+    operation_id="message_schema",
+    responses={200: answer(Document, "A JSON Schema (2020-12)."), 404: NOT_FOUND},
+)
+async def schema(file_name: str) -> ASGIResponse:
+    """Give the JSON Schema of a message's data, `<type>.json`; `envelope.json` is that of the envelope."""
+    document = _schemas().get(file_name)
+    if document is None:
+        raise not_found("schema", file_name)
+    return json_answer(document)
+
+
+@get(
+    "/v1/contracts/asyncapi.json",
+    tags=["contracts"],
+    security=[{}],
+    operation_id="asyncapi",
+    responses={200: answer(Document, "An AsyncAPI document (3.0).")},
+)
+async def asyncapi() -> ASGIResponse:
+    """Give the AsyncAPI document: every topic and what travels on it."""
+    return json_answer(_asyncapi())
+
+
+@cache
+def _schemas() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (_DIRECTORY / "schemas").glob("*.json")}
+
+
+@cache
+def _asyncapi() -> bytes:
+    return (_DIRECTORY / "asyncapi.json").read_bytes()
+
+
+ROUTES = [schema, asyncapi]

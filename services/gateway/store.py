@@ -1,0 +1,188 @@
+"""Every SQL statement of the gateway. Reads give JSON text, as PostgreSQL writes it: it is the answer's body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.gateway.auth import Identity
+from shared.db import Connection, Database
+from shared.inbox import Recorded
+
+
+@dataclass(frozen=True)
+class Views:
+    """The two pools through which the other services' published views are read; neither has a grant on any table."""
+
+    tenant: Database
+    operator: Database
+
+    async def resources(
+        self,
+        identity: Identity,
+        *,
+        kind: str | None,
+        region: str | None,
+        state: str | None,
+        deployment: UUID | None,
+        tag: str | None,
+        q: str | None,
+        after: UUID | None,
+        limit: int,
+    ) -> str:
+        """A page of resources, `{"resources": [...], "count": n, "next": ...}`."""
+        filters = (kind, region, state, deployment, tag, q, after, limit)
+        if identity.operator:
+            return await _json(self.operator, "select operator_resources($1, $2, $3, $4, $5, $6, $7, $8)", *filters)
+        query = "select tenant_resources($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+        return await _json(self.tenant, query, identity.tenant_id, *filters)
+
+    async def find_resource(self, identity: Identity, id: UUID, *, events: int) -> str | None:
+        """A resource with its newest events, `{"resource": {...}, "events": [...]}`; None where it is not seen."""
+        if identity.operator:
+            return await _find_json(self.operator, "select operator_resource($1, $2)", id, events)
+        return await _find_json(self.tenant, "select tenant_resource($1, $2, $3)", identity.tenant_id, id, events)
+
+    async def projects(self, *, after: UUID | None, limit: int) -> str:
+        """A page of all tenants' projects, `{"projects": [...], "count": n, "next": ...}`."""
+        query = """
+            with page as (
+              select item, row_number() over (order by (item).id) as n
+              from (
+                select p as item from inventory.v1_all_projects p
+                where p.deleted_at is null and ($1::uuid is null or p.id > $1)
+                order by p.id limit $2::int + 1) found)
+            select json_build_object(
+              'projects', coalesce(json_agg(item order by n) filter (where n <= $2), '[]'),
+              'count', count(*) filter (where n <= $2),
+              'next', case when count(*) > $2 then cursor_of((array_agg((item).id order by n))[$2]) end)
+            from page
+            """
+        return await _json(self.operator, query, after, limit)
+
+    async def held_syncs(self, *, status: str | None, after: UUID | None, limit: int) -> str:
+        """A page of held syncs, `{"held_syncs": [...], "count": n, "next": ...}`; `status` None: all of them."""
+        query = """
+            with page as (
+              select item, row_number() over (order by (item).id) as n
+              from (
+                select h as item from inventory.v1_all_held_syncs h
+                where ($1::text is null or h.status = $1) and ($2::uuid is null or h.id > $2)
+                order by h.id limit $3::int + 1) found)
+            select json_build_object(
+              'held_syncs', coalesce(json_agg(item order by n) filter (where n <= $3), '[]'),
+              'count', count(*) filter (where n <= $3),
+              'next', case when count(*) > $3 then cursor_of((array_agg((item).id order by n))[$3]) end)
+            from page
+            """
+        return await _json(self.operator, query, status, after, limit)
+
+    async def find_outcome(self, service: str, command_id: UUID) -> Recorded | None:
+        """A command's outcome in its service's word; None while there is none."""
+        schema = '"' + service.replace('"', '""') + '"'
+        row = await self.operator.pool.fetchrow(
+            f"select status, result, code, detail from {schema}.v1_all_outcomes where id = $1 and status <> 'pending'",
+            command_id,
+        )
+        return Recorded(row["status"], row["result"], row["code"], row["detail"]) if row else None
+
+
+async def _json(database: Database, query: str, *arguments: Any) -> str:
+    answer: str = await database.pool.fetchval(query, *arguments)
+    return answer
+
+
+async def _find_json(database: Database, query: str, *arguments: Any) -> str | None:
+    answer: str | None = await database.pool.fetchval(query, *arguments)
+    return answer
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An accepted write. `answer` is there once it is final: (HTTP status, body)."""
+
+    id: UUID
+    tenant_id: str
+    idempotency_key: str | None
+    request_hash: bytes
+    actor: str
+    operators_only: bool
+    service: str
+    command_type: str
+    accepted_at: datetime
+    answer: tuple[int, bytes] | None = None
+
+
+async def insert_operation(conn: Connection, operation: Operation) -> bool:
+    """Insert an operation; False where its id is there already. Waits for a transaction that is inserting it."""
+    inserted: bool | None = await conn.fetchval(
+        """
+        insert into operations
+          (id, tenant_id, idempotency_key, request_hash, actor, operators_only, service, command_type, accepted_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        on conflict (id) do nothing returning true
+        """,
+        operation.id,
+        operation.tenant_id,
+        operation.idempotency_key,
+        operation.request_hash,
+        operation.actor,
+        operation.operators_only,
+        operation.service,
+        operation.command_type,
+        operation.accepted_at,
+    )
+    return bool(inserted)
+
+
+async def find_operation(conn: Connection, id: UUID) -> Operation | None:
+    """An operation by its id."""
+    row = await conn.fetchrow(
+        """
+        select id, tenant_id, idempotency_key, request_hash, actor, operators_only, service, command_type, accepted_at,
+               answer_status, answer_body
+        from operations where id = $1
+        """,
+        id,
+    )
+    if row is None:
+        return None
+    fields = dict(row)
+    status, body = fields.pop("answer_status"), fields.pop("answer_body")
+    return Operation(**fields, answer=None if status is None else (status, body))
+
+
+async def mark_answered(conn: Connection, id: UUID, status: int, body: bytes) -> tuple[int, bytes]:
+    """Keep an operation's final answer. Gives the one that is kept: the first."""
+    row = await conn.fetchrow(
+        """
+        update operations set
+          answered_at = coalesce(answered_at, now()),
+          answer_status = coalesce(answer_status, $2),
+          answer_body = coalesce(answer_body, $3)
+        where id = $1
+        returning answer_status, answer_body
+        """,
+        id,
+        status,
+        body,
+    )
+    return (row["answer_status"], row["answer_body"]) if row else (status, body)
+
+
+async def delete_forgettable(conn: Connection, before: datetime, limit: int) -> int:
+    """Forget operations without a key that were accepted before a time, some at a go. Gives how many went."""
+    rows: Sequence[Any] = await conn.fetch(
+        """
+        delete from operations where id in (
+          select id from operations where idempotency_key is null and accepted_at < $1
+          order by accepted_at limit $2 for update skip locked)
+        returning 1
+        """,
+        before,
+        limit,
+    )
+    return len(rows)
