@@ -31,7 +31,7 @@ class Storm:
             self._restart_database,
             self._rebalance,
             self._hang_relay_leader,
-            self._kill,
+            self._kill_with_a_batch_in_hand,
             self._freeze,
         ]
 
@@ -81,6 +81,18 @@ class Storm:
         await asyncio.sleep(self._random.uniform(0, 2))
         await asyncio.to_thread(self._stack.postgres.start)
         return "killed and restarted the database"
+
+    async def _kill_with_a_batch_in_hand(self) -> str:
+        """While the database is away a batch is in hand for long: committing its offset early would lose it."""
+        await asyncio.to_thread(self._stack.postgres.kill)
+        await asyncio.sleep(6)
+        victims = [replica for replica in self._world.replicas if replica.running]
+        for victim in victims:
+            victim.kill()
+        await asyncio.to_thread(self._stack.postgres.start)
+        for victim in victims:
+            victim.start()
+        return "killed every process during an outage of the database"
 
     async def _rebalance(self) -> str:
         service = self._random.choice(["ledger", "mirror"])
