@@ -220,7 +220,10 @@ class TestDroplets:
             ({"name": "under_score"}, "Only valid hostname characters are allowed. (a-z, A-Z, 0-9, . and -)"),
             ({"name": None}, "Only valid hostname characters are allowed. (a-z, A-Z, 0-9, . and -)"),
             ({"user_data": "x" * 70_000}, "User data cannot be longer than 64 KiB."),
-            ({"tags": ["no spaces"]}, "Tag name can only contain letters, numbers, dashes, underscores and colons."),
+            (
+                {"tags": ["fresh", "no spaces"]},
+                "Tag name can only contain letters, numbers, dashes, underscores and colons.",
+            ),
             ({"names": [f"n{n}" for n in range(11)]}, "names must be a list of 1 to 10 names."),
             ({"project_id": "none"}, "project_id names no project."),
         ],
@@ -228,11 +231,11 @@ class TestDroplets:
     async def test_a_wrong_order_is_refused_in_the_providers_words(
         self, api: httpx.AsyncClient, control: Control, fields: dict[str, Any], message: str
     ) -> None:
-        before = await control.truth()
+        before = await control.truth(), (await api.get("/tags")).json()
         refused = await api.post("/droplets", json={"name": "web-1", **SMALL, **fields})
         assert (refused.status_code, refused.json()["message"]) == (422, message)
         assert refused.json()["id"] == "unprocessable_entity"
-        assert await control.truth() == before
+        assert (await control.truth(), (await api.get("/tags")).json()) == before
 
     async def test_the_account_has_a_droplet_limit(self, api: httpx.AsyncClient, control: Control) -> None:
         await control.set(droplet_limit=46)
@@ -421,3 +424,4 @@ class TestTags:
         await control.set(tags_per_resource=1)
         refused = await api.post("/droplets", json={"name": "web-1", "tags": ["a", "b"], **SMALL})
         assert "no more than 1 tags" in refused.json()["message"]
+        assert (await api.get("/tags/a")).status_code == 404
