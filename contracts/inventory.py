@@ -30,7 +30,7 @@ class Resource(Contract):
     """A resource at the provider, as last seen.
 
     `tenant_id` is that of the deployment when linked, else that of the project, else None. `attrs` holds what is
-    special to the kind, without secrets. `deleted_at` marks a tombstone: gone from the provider, restored when seen again.
+    special to the kind, without secrets. `deleted_at` marks a tombstone: gone there, restored when seen again.
     """
 
     id: UUID

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rich.text import Text
+
+from cli.tail import Wanted, messages
 from dev.demo.screen import Screen
 from dev.demo.stage import Caller, Stage
 from dev.digitalocean.control import Truth
@@ -109,11 +112,11 @@ def _show_sync(screen: Screen, numbers: dict[str, Any]) -> None:
     screen.table(["synced", *columns], rows)
 
 
-async def _said_since(stage: Stage, since: datetime) -> list[Any]:
-    """The bus since then, a line per message."""
-    from cli.tail import lines_since
-
-    return await lines_since(stage.settings, since)
+async def _said_since(stage: Stage, since: datetime) -> list[Text]:
+    """The bus since then, a line per message, oldest first."""
+    runs = messages(stage.settings, Wanted(), int(since.timestamp() * 1000), follow=False)
+    seen = [each async for run in runs for each in run]
+    return [each.line() for each in sorted(seen, key=lambda each: each.at)]
 
 
 Chapter = Callable[[Stage, Screen, Caller], Awaitable[None]]
