@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeAlias
+from uuid import UUID
 
 import asyncpg
 import orjson
 from asyncpg.pool import PoolConnectionProxy
+from pydantic import BaseModel
 
 from shared.config import Settings
 
@@ -54,7 +56,7 @@ async def _prepare(connection: Connection) -> None:
         "jsonb",
         schema="pg_catalog",
         format="binary",
-        encoder=lambda value: b"\x01" + orjson.dumps(value, default=_plain),
+        encoder=lambda value: b"\x01" + orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS),
         decoder=lambda raw: orjson.loads(raw[1:]),
     )
 
@@ -64,9 +66,11 @@ async def _unchanged(_: Connection) -> None:
 
 
 def _plain(value: object) -> object:
-    """What orjson cannot write by itself: pydantic models."""
-    if hasattr(value, "model_dump"):
+    """What orjson cannot write by itself: pydantic models, and asyncpg's own subclass of UUID."""
+    if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    if isinstance(value, UUID):
+        return str(value)
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
 
 

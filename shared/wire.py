@@ -26,7 +26,7 @@ class Unreadable(Exception):
 def encode(envelope: Envelope) -> bytes:
     """The envelope as structured CloudEvents JSON; attributes that are None are left out."""
     attributes = {name: value for name, value in envelope if value is not None}
-    return orjson.dumps(attributes, option=orjson.OPT_UTC_Z)
+    return orjson.dumps(attributes, default=str, option=orjson.OPT_UTC_Z)  # str: asyncpg's subclass of UUID
 
 
 def decode(raw: bytes) -> tuple[Envelope, Message]:

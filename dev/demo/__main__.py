@@ -42,7 +42,7 @@ async def _play(screen: Screen, keep: bool) -> None:
 
 
 def _say_how_to_go_on(screen: Screen, everything: Stage) -> None:
-    path = everything.home / "environment"
+    path = everything.logs / "environment"
     exports = "".join(f"export {name}='{value}'\n" for name, value in everything.environment.items() if name != "PATH")
     path.touch(mode=0o600)
     path.write_text(exports)

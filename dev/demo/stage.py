@@ -39,7 +39,7 @@ class Stage:
     environment: dict[str, str]
     gateway: str
     provider: Control
-    home: Path
+    logs: Path
 
     @asynccontextmanager
     async def caller(self, tenant: str, email: str, *, operator: bool = False) -> AsyncIterator[Caller]:
@@ -95,12 +95,14 @@ async def stage(screen: Screen, *, keep: bool) -> AsyncIterator[Stage]:
         settings = Settings(database_url=stack.database_url, kafka_bootstrap_servers=[stack.kafka_bootstrap_servers])
         await _migrate(settings)
         screen.step("schemas, roles and tables: up to date")
-        with _services(stack.home, environment, keep=keep):
+        logs = stack.root / ".stack" / "demo-logs"  # beside the stack's own directory, which goes with it
+        logs.mkdir(exist_ok=True)
+        with _services(logs, environment, keep=keep):
             gateway = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
-            await _ready(gateway, stack.home)
+            await _ready(gateway, logs)
             screen.step(f"services: {', '.join(SERVICES)}, a process each; the gateway is {gateway}")
             async with Control(stack.settings["DO_API_URL"]) as provider:
-                yield Stage(settings, environment, gateway, provider, stack.home)
+                yield Stage(settings, environment, gateway, provider, logs)
         if keep:
             stack.leave()
 
@@ -128,9 +130,9 @@ async def _migrate(settings: Settings) -> None:
 
 
 @contextmanager
-def _services(home: Path, environment: dict[str, str], *, keep: bool) -> Iterator[None]:
-    """Each service as its own process; the logs are in the stack's directory."""
-    processes = [_start(name, home, environment, keep=keep) for name in SERVICES]
+def _services(logs: Path, environment: dict[str, str], *, keep: bool) -> Iterator[None]:
+    """Each service as its own process, its log in `logs`."""
+    processes = [_start(name, logs, environment, keep=keep) for name in SERVICES]
     try:
         yield
     except BaseException:
@@ -144,8 +146,8 @@ def _services(home: Path, environment: dict[str, str], *, keep: bool) -> Iterato
                 process.wait(30)
 
 
-def _start(name: str, home: Path, environment: dict[str, str], *, keep: bool) -> subprocess.Popen[bytes]:
-    with (home / f"{name}.log").open("wb") as log:
+def _start(name: str, logs: Path, environment: dict[str, str], *, keep: bool) -> subprocess.Popen[bytes]:
+    with (logs / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "cli.main", "run", name],
             cwd=_CHECKOUT,
@@ -156,7 +158,7 @@ def _start(name: str, home: Path, environment: dict[str, str], *, keep: bool) ->
         )
 
 
-async def _ready(gateway: str, home: Path) -> None:
+async def _ready(gateway: str, logs: Path) -> None:
     async with httpx.AsyncClient(base_url=gateway, trust_env=False) as client:
         for _ in range(int(_READY_S / 0.2)):
             try:
@@ -165,4 +167,4 @@ async def _ready(gateway: str, home: Path) -> None:
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.2)
-    raise DemoFailed(f"the gateway does not answer after {_READY_S:.0f} s; its log is {home / 'gateway.log'}")
+    raise DemoFailed(f"the gateway does not answer after {_READY_S:.0f} s; its log is {logs / 'gateway.log'}")
