@@ -120,8 +120,11 @@ KAFKAS: dict[str, type[Broker]] = {"apache": ApacheKafka, "docker": KafkaInDocke
 
 
 def choose_kafka(say: Callable[[str], None]) -> KafkaKind:
-    """The best Kafka that this machine can serve; `say` hears what is missing if that is the mock."""
-    if find_java() and (shutil.which("mvn") or jars().exists()):
+    """The best Kafka that this machine can serve; `say` hears what the user has to wait for, or to do without."""
+    if find_java() and jars().exists():
+        return "apache"
+    if find_java() and shutil.which("mvn"):
+        say(f"Apache Kafka {kafka_version()}: Maven downloads its jars, once (66 MB)")
         return "apache"
     if _docker_serves():
         return "docker"

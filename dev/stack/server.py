@@ -25,7 +25,7 @@ class Server:
     kind: str
     label: str
     stop_signal: int = signal.SIGTERM
-    ready_within: float = 60.0
+    ready_within: float = 120.0
     stop_within: float = 30.0
 
     def __init__(self, home: Path, port: int | None = None, process: Process | None = None) -> None:
@@ -75,13 +75,14 @@ class Server:
         if self.process is None:
             return
         self.process.signal(self.stop_signal)
+        self.process.signal(signal.SIGCONT)  # a test may have frozen it
         if self.process.wait(self.stop_within):
             self._gone()
         else:
             self.kill()
 
     def kill(self) -> None:
-        """End the server as a power cut would (SIGKILL): nothing is flushed, nobody is told."""
+        """End the server by SIGKILL: nothing is flushed, nobody is told."""
         if self.process is not None:
             self.process.kill()
             self._gone()
@@ -102,10 +103,7 @@ class Server:
     def _await_port(self) -> None:
         # After a SIGKILL the kernel may still be closing the old listener.
         if not wait_until(lambda: port_is_free(self.port), 10):
-            raise StackError(
-                f"{self.label}: port {self.port} is taken by another program; stop it, or remove "
-                f"{self.home.parent} to start anew on another port"
-            )
+            raise StackError(f"{self.label}: port {self.port} was taken by another program; stop that, or the stack")
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + self.ready_within
