@@ -65,6 +65,10 @@ class Settings(BaseSettings):
         default=1.0, ge=0, description="The share of the provider's rate limits that this process may use; 0: no limit."
     )
 
+    inventory_strike_minutes: float = Field(
+        default=30.0, ge=0, description="A resource is struck again after so many minutes at the earliest."
+    )
+
     jwt_secrets: list[SecretStr] = Field(
         default_factory=list,
         validation_alias=AliasChoices("JWT_SECRETS", "jwt_secrets"),

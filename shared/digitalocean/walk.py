@@ -20,7 +20,7 @@ complete walk is never taken as proof that something is gone; see the strikes in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -196,7 +196,7 @@ class Walk:
         """Why the walk is not complete, a sentence each, for the log and for the operator."""
         return [f"{ledger.listing.call}: {doubt}" for ledger in self._ledgers for doubt in ledger.doubts]
 
-    async def __aiter__(self) -> AsyncIterator[list[Row]]:
+    async def __aiter__(self) -> AsyncGenerator[list[Row], None]:
         for number, ledger in enumerate(self._ledgers):
             async with aclosing(self._pages(ledger)) as pages:
                 async for rows in pages:

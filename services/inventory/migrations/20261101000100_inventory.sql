@@ -60,6 +60,7 @@ create index cloud_resources_kind on cloud_resources (kind, id);
 create index cloud_resources_project on cloud_resources (project_id, id);
 create index cloud_resources_deployment on cloud_resources (deployment_id, id) where deployment_id is not null;
 create index cloud_resources_tags on cloud_resources using gin (tags);
+create index cloud_resources_struck on cloud_resources (kind, id) where stale_strike_count > 0 and deleted_at is null;
 create index cloud_resources_deleted on cloud_resources (deleted_at)
   where deleted_at is not null and forgotten_at is null;
 

@@ -1,0 +1,154 @@
+"""The inventory's rules: what counts as a change, when an absence is believed, and whose a resource was when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from contracts.inventory import Change, LinkInterval
+
+STRIKES = 3
+"""From so many complete walks must a resource be missing before it is held to be gone."""
+
+IMPLAUSIBLE_SHARE = 0.2
+IMPLAUSIBLE_COUNT = 5
+"""More than this share of a kind, and at least so many, do not vanish between two walks without somebody knowing."""
+
+
+class Happening(StrEnum):
+    """What can happen to a resource. The values are those of `cloud_resource_events.event_type`."""
+
+    DISCOVERED = "discovered"
+    UPDATED = "updated"
+    TAGGED = "tagged"
+    RESTORED = "restored"
+    DELETED = "deleted"
+    LINKED = "linked"
+    UNLINKED = "unlinked"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A resource as the provider shows it. `tags` in order of the alphabet, `attrs` without secrets."""
+
+    provider_id: str
+    name: str
+    region: str | None
+    state: str | None
+    size_slug: str | None
+    tags: Sequence[str]
+    attrs: Mapping[str, Any]
+
+    def content(self) -> dict[str, Any]:
+        """What is kept of it, by column."""
+        return {
+            "name": self.name,
+            "region": self.region,
+            "state": self.state,
+            "size_slug": self.size_slug,
+            "tags": self.tags,
+            "attrs": self.attrs,
+        }
+
+
+@dataclass(frozen=True)
+class Known:
+    """A resource as the inventory has it."""
+
+    seen: Seen
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a sighting means. `happening` None: something is to be stored, but it is nobody's business."""
+
+    happening: Happening | None
+    changes: Mapping[str, Change] = field(default_factory=dict)
+
+
+def judge(known: Known | None, seen: Seen, meaningless: AbstractSet[str]) -> Verdict:
+    """What it means that a resource is seen so. `meaningless`: the parts of attrs whose change is no event."""
+    if known is None:
+        return Verdict(Happening.DISCOVERED)
+    changes = differences(known.seen, seen, meaningless)
+    if known.deleted:
+        return Verdict(Happening.RESTORED, changes)
+    if changes.keys() == {"tags"}:
+        return Verdict(Happening.TAGGED, changes)
+    return Verdict(Happening.UPDATED if changes else None, changes)
+
+
+def differences(old: Seen, new: Seen, meaningless: AbstractSet[str]) -> dict[str, Change]:
+    """The meaningful differences, by field; `attrs.<name>` for parts of attrs."""
+    before, after = _fields(old, meaningless), _fields(new, meaningless)
+    return {
+        name: Change(old=before.get(name), new=after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    }
+
+
+def _fields(seen: Seen, meaningless: AbstractSet[str]) -> dict[str, Any]:
+    content = seen.content()
+    attrs = content.pop("attrs")
+    content["tags"] = sorted(content["tags"])
+    return content | {f"attrs.{name}": value for name, value in attrs.items() if name not in meaningless}
+
+
+def is_implausible(missing: int, known: int) -> bool:
+    """Whether so many of a kind can hardly have gone since the last walk: then an operator decides.
+
+    A handful is always believed: small fleets are torn down as a whole.
+    """
+    return missing >= IMPLAUSIBLE_COUNT and missing > known * IMPLAUSIBLE_SHARE
+
+
+@dataclass(frozen=True)
+class Link:
+    """From `since` on a resource belongs to a deployment, or to nobody. It holds until the next link begins."""
+
+    since: datetime
+    deployment_id: UUID | None
+    tenant_id: str | None = None
+
+
+def link_at(links: Sequence[Link], time: datetime) -> Link | None:
+    """The link that holds at a time, among links in the order of their beginning."""
+    return next((link for link in reversed(links) if link.since <= time), None)
+
+
+def with_link(links: Sequence[Link], new: Link) -> list[Link]:
+    """The links with one more, which takes the place of one that begins at the same time."""
+    return sorted([*(link for link in links if link.since != new.since), new], key=lambda link: link.since)
+
+
+def intervals(links: Sequence[Link], since: datetime) -> list[LinkInterval]:
+    """The times of attribution that end after `since`, oldest first; what is continuous is one."""
+    found: list[LinkInterval] = []
+    for link, until in zip(links, [*(link.since for link in links[1:]), None], strict=False):
+        if link.deployment_id is None or (until is not None and until <= since):
+            continue
+        last = found[-1] if found else None
+        if last is not None and last.deployment_id == link.deployment_id and last.until == link.since:
+            found[-1] = last.model_copy(update={"until": until})
+        else:
+            found.append(LinkInterval(deployment_id=link.deployment_id, since=link.since, until=until))
+    return found
+
+
+def previous_month(now: datetime) -> datetime:
+    """The beginning of the month before this one: as far back as a resource's state tells whose it was."""
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return first.replace(year=first.year - 1, month=12) if first.month == 1 else first.replace(month=first.month - 1)
+
+
+def urn_parts(urn: str) -> tuple[str, str] | None:
+    """The type and the id in a provider's URN, such as `do:droplet:123`; None where it is none."""
+    parts = urn.split(":", 2)
+    return (parts[1], parts[2]) if len(parts) == 3 and parts[0] == "do" and parts[2] else None

@@ -1,0 +1,220 @@
+"""Messages in, messages out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import structlog
+
+from contracts.inventory import (
+    ClassifyProject,
+    DecideHeldSync,
+    LinkResource,
+    ProjectClassified,
+    RegisterResource,
+    Resource,
+    SyncInventory,
+    UnlinkResource,
+)
+from contracts.message import Event
+from services.inventory import history, project_store, projects, store, sync_store, walks
+from services.inventory.domain import Happening, Link, link_at, with_link
+from services.inventory.history import Happened, changed
+from services.inventory.intake import take_in
+from services.inventory.kinds import KINDS, Kind, in_order_of_cost
+from services.inventory.provider import Provider, patience
+from services.inventory.walks import transact
+from shared.db import Connection
+from shared.digitalocean import BadAnswer, Forbidden, NotFound, Unavailable
+from shared.jobs import JobRun
+from shared.outcome import Meta, Outcome, Refused
+
+log = structlog.get_logger(__name__)
+
+Walk: TypeAlias = Callable[[JobRun[Provider], Mapping[str, Any]], Awaitable[dict[str, Any]]]
+
+RETENANTED_AT_ONCE = 500
+
+
+async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
+    """Walk the projects and every kind, or one kind; answers with the numbers of each walk.
+
+    Where one walk fails for the provider's sake, the others are done, and the job is put off for that one. Walks that
+    an earlier attempt finished are not walked again.
+    """
+    numbers: dict[str, Any] = dict(run.progress or {})
+    failure: Exception | None = None
+    with patience():
+        for name, walk in _walks(cmd):
+            if name in numbers:
+                continue
+            try:
+                numbers[name] = await walk(run, numbers)
+            except (Unavailable, BadAnswer) as error:
+                failure = error
+            except Forbidden as error:
+                log.error("the provider does not show us a kind: check the token's scopes", kind=name, error=str(error))
+                numbers[name] = {"complete": False, "error": str(error)}
+            except walks.Superseded:
+                numbers[name] = {"complete": False, "superseded": True}
+        if failure:
+            raise failure
+    return Outcome(result=numbers)
+
+
+def _walks(cmd: SyncInventory) -> Iterator[tuple[str, Walk]]:
+    """The walks that a command asks for: projects first, so that what is discovered is discovered in its project."""
+    if cmd.kind is None:
+        yield projects.KIND, projects.walk_projects
+    for kind in in_order_of_cost() if cmd.kind is None else [_declared(cmd.kind)]:
+        yield str(kind.name), partial(walks.walk_kind, kind)
+
+
+def _declared(name: str) -> Kind:
+    kind = next((kind for kind in KINDS.values() if kind.name == name), None)
+    if kind is None:
+        raise Refused("kind_not_supported", kind=name, supported=[str(known) for known in KINDS])
+    return kind
+
+
+async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Outcome:
+    """Read one resource at the provider and take it in."""
+    kind = _declared(cmd.kind)
+    with patience():
+        try:
+            row = await kind.read(run.resources.do, cmd.provider_id)
+        except NotFound:
+            raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id) from None
+    seen = kind.seen(row)
+
+    async def register(conn: Connection, meta: Meta) -> tuple[Resource, Sequence[Event]]:
+        events, _ = await take_in(conn, kind, [seen], meta.now, meta)
+        rows = await store.list_by_provider_id(conn, kind.name, [seen.provider_id])
+        (state,) = await history.states_of(conn, list(rows.values()), meta.now)
+        return state, events
+
+    return _answer("resource", await transact(run, register))
+
+
+async def link_resource(cmd: LinkResource, conn: Connection, meta: Meta) -> Outcome:
+    """Attribute a resource to a deployment from a time on, until the next link that is known begins."""
+    tenant_id = cmd.tenant_id or await store.find_deployment_tenant(conn, cmd.deployment_id)
+    return await _attribute(conn, meta, cmd.resource_id, Link(_since(cmd, meta), cmd.deployment_id, tenant_id))
+
+
+async def unlink_resource(cmd: UnlinkResource, conn: Connection, meta: Meta) -> Outcome:
+    """End a resource's attribution. One that is attributed to nobody stays so, and that is no error."""
+    return await _attribute(conn, meta, cmd.resource_id, Link(_since(cmd, meta), None))
+
+
+def _since(cmd: LinkResource | UnlinkResource, meta: Meta) -> datetime:
+    since = cmd.effective_from or meta.now
+    if since > meta.now:
+        raise Refused("effective_from_in_future", effective_from=since.isoformat(), now=meta.now.isoformat())
+    return since.astimezone(UTC)
+
+
+async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link) -> Outcome:
+    await store.take_turn(conn)
+    row = await store.find_resource(conn, resource_id)
+    if row is None:
+        raise Refused("not_found", resource_id=str(resource_id))
+    if row["deleted_at"] is not None and link.since >= row["deleted_at"]:
+        raise Refused("resource_deleted", resource_id=str(resource_id), deleted_at=row["deleted_at"].isoformat())
+    links = (await store.list_links(conn, [resource_id])).get(resource_id, [])
+    before = link_at(links, link.since) or Link(link.since, None)
+    if (before.deployment_id, before.tenant_id) == (link.deployment_id, link.tenant_id):
+        (state,) = await history.states_of(conn, [row], meta.now)
+        return _answer("resource", state)
+    await store.upsert_link(conn, resource_id, link, meta.actor, meta.now)
+    row = await store.attribute_resource(conn, resource_id, with_link(links, link)[-1])
+    (event,) = await history.record(conn, [_attributed(row, before, link)], meta)
+    return _answer("resource", event.resource, [event])
+
+
+def _attributed(row: store.Row, before: Link, link: Link) -> Happened:
+    happening = Happening.UNLINKED if link.deployment_id is None else Happening.LINKED
+    changes = changed(
+        deployment_id=(_text(before.deployment_id), _text(link.deployment_id)),
+        tenant_id=(before.tenant_id, link.tenant_id),
+    )
+    return Happened(row, happening, changes, f"effective from {link.since.isoformat()}")
+
+
+def _text(id: UUID | None) -> str | None:
+    return None if id is None else str(id)
+
+
+async def classify_project(cmd: ClassifyProject, run: JobRun[Provider]) -> Outcome:
+    """Say whose a project is and what it is for; its resources follow, page by page: they may be many."""
+    project = await transact(run, partial(_classify, cmd))
+    resources = 0
+    while page := await transact(run, partial(_retenant_page, cmd.project_id)):
+        resources += page
+    return Outcome(result={"project": project.model_dump(mode="json"), "resources_changed": resources})
+
+
+async def _classify(cmd: ClassifyProject, conn: Connection, meta: Meta) -> tuple[Any, Sequence[Event]]:
+    await store.take_turn(conn)
+    before = await project_store.find_project(conn, cmd.project_id)
+    if before is None:
+        raise Refused("not_found", project_id=str(cmd.project_id))
+    wanted = {name: getattr(cmd, name) if name in cmd.fields else before[name] for name in ("tenant_id", "purpose")}
+    changes = changed(**{name: (before[name], value) for name, value in wanted.items()})
+    if not changes:
+        return projects.state_of(before), ()
+    state = projects.state_of(await project_store.classify(conn, cmd.project_id, **wanted))
+    return state, [ProjectClassified(project=state, changes=changes)]
+
+
+async def _retenant_page(project_id: UUID, conn: Connection, meta: Meta) -> tuple[int, Sequence[Event]]:
+    await store.take_turn(conn)
+    rows = await project_store.retenant_resources(conn, project_id, RETENANTED_AT_ONCE)
+    happened = [
+        Happened(
+            row,
+            Happening.UPDATED,
+            changed(tenant_id=(row["old_tenant_id"], row["tenant_id"])),
+            "its project was classified",
+        )
+        for row in rows
+    ]
+    return len(rows), await history.record(conn, happened, meta)
+
+
+async def decide_held_sync(cmd: DecideHeldSync, run: JobRun[Provider]) -> Outcome:
+    """Decide a held sync.
+
+    Approved: those still unseen get the strike that was held back, and are not counted as a riddle any more, so that
+    later walks may go on striking them. Rejected: nothing; a later walk that sees the same is held again.
+    """
+    held, struck = await transact(run, partial(_decide, cmd, run), progress={"decided": True})
+    deleted = await walks.delete_struck_out(run, held["kind"]) if cmd.approve else 0
+    return Outcome(result={"held_sync": held, "struck": struck, "deleted": deleted})
+
+
+async def _decide(
+    cmd: DecideHeldSync, run: JobRun[Provider], conn: Connection, meta: Meta
+) -> tuple[tuple[dict[str, Any], int], Sequence[Event]]:
+    await store.take_turn(conn)
+    row = await sync_store.lock_held_sync(conn, cmd.held_sync_id)
+    if row is None:
+        raise Refused("not_found", held_sync_id=str(cmd.held_sync_id))
+    status = "approved" if cmd.approve else "rejected"
+    held = {"id": str(row["id"]), "kind": row["kind"], "missing": row["missing"], "status": status}
+    if run.progress:
+        return (held, 0), ()  # decided by an earlier attempt of this very job
+    if row["status"] != "open":
+        raise Refused("already_decided", status=row["status"])
+    await sync_store.mark_decided(conn, row["id"], status, meta.actor, meta.now)
+    if not cmd.approve:
+        return (held, 0), ()
+    return (held, await sync_store.strike_approved(conn, row["id"], run.resources.strike_interval, meta.now)), ()
+
+
+def _answer(name: str, state: Resource, events: Sequence[Event] = ()) -> Outcome:
+    return Outcome(result={name: state.model_dump(mode="json")}, events=events)

@@ -1,0 +1,76 @@
+"""What happened to a resource is written into its history and told on the bus, in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from contracts.inventory import (
+    Change,
+    Resource,
+    ResourceDeleted,
+    ResourceDiscovered,
+    ResourceEvent,
+    ResourceLinked,
+    ResourceRestored,
+    ResourceTagged,
+    ResourceUnlinked,
+    ResourceUpdated,
+)
+from services.inventory import store
+from services.inventory.domain import Happening, Link, intervals, previous_month
+from services.inventory.store import Row
+from shared.db import Connection
+from shared.outcome import Meta
+
+EVENTS: Mapping[Happening, type[ResourceEvent]] = {
+    Happening.DISCOVERED: ResourceDiscovered,
+    Happening.UPDATED: ResourceUpdated,
+    Happening.TAGGED: ResourceTagged,
+    Happening.RESTORED: ResourceRestored,
+    Happening.DELETED: ResourceDeleted,
+    Happening.LINKED: ResourceLinked,
+    Happening.UNLINKED: ResourceUnlinked,
+}
+
+
+@dataclass(frozen=True)
+class Happened:
+    """What happened to a resource; `row` is how it is after it."""
+
+    row: Row
+    happening: Happening
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    reason: str | None = None
+
+
+async def record(conn: Connection, happened: Sequence[Happened], meta: Meta) -> list[ResourceEvent]:
+    """Append to the history; gives the events to be sent."""
+    if not happened:
+        return []
+    await store.insert_resource_events(
+        conn, [(h.row, h.happening, h.changes, h.reason) for h in happened], meta.actor, meta.now
+    )
+    states = await states_of(conn, [h.row for h in happened], meta.now)
+    return [
+        EVENTS[h.happening](resource=state, changes=dict(h.changes), reason=h.reason)
+        for h, state in zip(happened, states, strict=True)
+    ]
+
+
+async def states_of(conn: Connection, rows: Sequence[Row], now: datetime) -> list[Resource]:
+    """The resources of these rows as others get them."""
+    links = await store.list_links(conn, [row["id"] for row in rows])
+    return [_state(row, links, now) for row in rows]
+
+
+def _state(row: Row, links: Mapping[UUID, Sequence[Link]], now: datetime) -> Resource:
+    told = intervals(links.get(row["id"], ()), previous_month(now))
+    return Resource.model_validate({**row, "links": told})
+
+
+def changed(**fields: tuple[object, object]) -> dict[str, Change]:
+    """The changes among fields given as (old, new)."""
+    return {name: Change(old=old, new=new) for name, (old, new) in fields.items() if old != new}

@@ -1,0 +1,176 @@
+"""Projects and what is in them: every SQL statement about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from shared.db import Connection
+
+Row: TypeAlias = asyncpg.Record
+
+
+async def list_by_provider_id(conn: Connection, provider_ids: Sequence[str]) -> dict[str, Row]:
+    """Projects by the provider's ids, deleted ones too."""
+    rows = await conn.fetch(
+        "select * from cloud_projects where provider = 'digitalocean' and provider_id = any($1::text[])", provider_ids
+    )
+    return {row["provider_id"]: row for row in rows}
+
+
+async def upsert_seen(conn: Connection, seen: Sequence[dict[str, Any]], seen_at: datetime) -> dict[str, Row]:
+    """Store projects as they were seen; `step` is by how much the version moves. Gives the rows by provider's ids."""
+    rows = await conn.fetch(
+        """
+        insert into cloud_projects as p
+          (provider_id, name, description, environment, is_default, first_seen_at, last_seen_at, version)
+        select s.provider_id, s.name, s.description, s.environment, s.is_default, $2, $2, s.step
+        from jsonb_to_recordset($1) as s(provider_id text, name text, description text, environment text,
+          is_default boolean, step bigint)
+        on conflict (provider, provider_id) do update
+        set name = excluded.name, description = excluded.description, environment = excluded.environment,
+          is_default = excluded.is_default, last_seen_at = excluded.last_seen_at, deleted_at = null,
+          forgotten_at = null, version = p.version + excluded.version
+        returning *
+        """,
+        seen,
+        seen_at,
+    )
+    return {row["provider_id"]: row for row in rows}
+
+
+async def list_unseen(conn: Connection, walk_began: datetime) -> list[Row]:
+    """Projects that a walk should have seen and did not."""
+    return await conn.fetch(
+        """
+        select * from cloud_projects
+        where provider = 'digitalocean' and deleted_at is null and last_seen_at < $1 and first_seen_at < $1
+        order by id
+        """,
+        walk_began,
+    )
+
+
+async def mark_deleted(conn: Connection, project_id: UUID, now: datetime) -> Row | None:
+    """Tombstone a project."""
+    return await conn.fetchrow(
+        """
+        update cloud_projects set deleted_at = $2, version = version + 1
+        where id = $1 and deleted_at is null returning *
+        """,
+        project_id,
+        now,
+    )
+
+
+async def find_live_by_name(conn: Connection, name: str) -> Row | None:
+    """A project that exists at the provider under this name."""
+    return await conn.fetchrow(
+        """
+        select * from cloud_projects where provider = 'digitalocean' and name = $1 and deleted_at is null
+        order by id limit 1
+        """,
+        name,
+    )
+
+
+async def find_project(conn: Connection, project_id: UUID) -> Row | None:
+    """A project by its id."""
+    return await conn.fetchrow("select * from cloud_projects where id = $1", project_id)
+
+
+async def classify(conn: Connection, project_id: UUID, tenant_id: str | None, purpose: str | None) -> Row:
+    """Say whose a project is and what it is for."""
+    rows: list[Row] = await conn.fetch(
+        "update cloud_projects set tenant_id = $2, purpose = $3, version = version + 1 where id = $1 returning *",
+        project_id,
+        tenant_id,
+        purpose,
+    )
+    return rows[0]
+
+
+async def list_projects_after(conn: Connection, after: UUID, limit: int) -> list[Row]:
+    """Projects in the order of their ids, those left out that the bus was told to forget."""
+    return await conn.fetch(
+        "select * from cloud_projects where id > $1 and forgotten_at is null order by id limit $2", after, limit
+    )
+
+
+async def forget_deleted(conn: Connection, deleted_before: datetime, limit: int, now: datetime) -> list[UUID]:
+    """Note that the bus is told to forget projects that are long gone, some at a go. Their rows stay, as history."""
+    rows = await conn.fetch(
+        """
+        update cloud_projects set forgotten_at = $3
+        where id in (
+          select id from cloud_projects where deleted_at < $1 and forgotten_at is null order by deleted_at limit $2)
+        returning id
+        """,
+        deleted_before,
+        limit,
+        now,
+    )
+    return [row["id"] for row in rows]
+
+
+async def upsert_members(
+    conn: Connection, project_id: UUID, members: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Note which resources (kind and provider's id) a project lists; gives those that it did not list before."""
+    rows = await conn.fetch(
+        """
+        insert into project_members as m (kind, provider_id, project_id)
+        select s.kind, s.provider_id, $3 from unnest($1::text[], $2::text[]) as s(kind, provider_id)
+        where not exists (
+          select from project_members o
+          where o.kind = s.kind and o.provider_id = s.provider_id and o.project_id = $3)
+        on conflict (kind, provider_id) do update set project_id = excluded.project_id
+        returning kind, provider_id
+        """,
+        [kind for kind, _ in members],
+        [provider_id for _, provider_id in members],
+        project_id,
+    )
+    return [(row["kind"], row["provider_id"]) for row in rows]
+
+
+async def move_resources(conn: Connection, project_id: UUID, members: Sequence[tuple[str, str]]) -> list[Row]:
+    """Put resources into the project that lists them now; they take its tenant unless a link gives them another's.
+
+    Gives the resources that moved, with `old_project_id` and `old_tenant_id`.
+    """
+    return await conn.fetch(
+        """
+        update cloud_resources r
+        set project_id = p.id, tenant_id = coalesce(r.link_tenant_id, p.tenant_id), version = r.version + 1
+        from unnest($1::text[], $2::text[]) as s(kind, provider_id), cloud_projects p
+        where p.id = $3 and r.provider = 'digitalocean' and r.kind = s.kind and r.provider_id = s.provider_id
+          and r.project_id is distinct from p.id
+        returning old.project_id as old_project_id, old.tenant_id as old_tenant_id, new.*
+        """,
+        [kind for kind, _ in members],
+        [provider_id for _, provider_id in members],
+        project_id,
+    )
+
+
+async def retenant_resources(conn: Connection, project_id: UUID, limit: int) -> list[Row]:
+    """Let resources follow their project's tenant, some at a go. Gives those that changed, with `old_tenant_id`."""
+    return await conn.fetch(
+        """
+        update cloud_resources r set tenant_id = p.tenant_id, version = r.version + 1
+        from cloud_projects p
+        where p.id = $1 and r.id in (
+          select id from cloud_resources
+          where project_id = $1 and link_tenant_id is null and forgotten_at is null
+            and tenant_id is distinct from (select tenant_id from cloud_projects where id = $1)
+          order by id limit $2)
+        returning old.tenant_id as old_tenant_id, new.*
+        """,
+        project_id,
+        limit,
+    )

@@ -1,0 +1,204 @@
+"""Mirrors the provider's projects, and which resources are in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal
+from uuid import UUID
+
+import structlog
+
+from contracts.inventory import Project, ProjectDeleted, ProjectDiscovered, ProjectEvent, ProjectUpdated
+from contracts.message import Event
+from services.inventory import history, project_store, store, sync_store
+from services.inventory.domain import Happening, urn_parts
+from services.inventory.history import Happened, changed
+from services.inventory.kinds import KIND_OF_URN
+from services.inventory.project_store import Row
+from services.inventory.provider import Provider
+from services.inventory.sync_store import Sync
+from services.inventory.walks import finish, transact, walking
+from shared.db import Connection
+from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, Refused
+from shared.jobs import JobRun
+from shared.outcome import Meta
+
+log = structlog.get_logger(__name__)
+
+KIND = "project"
+"""What the projects are called in `syncs` and in a sync's numbers."""
+
+INTERNAL_PROJECT = "skyai-internal"
+"""The project of the platform itself. It is made where there is none of this name."""
+
+LOOK_AGAIN_FOR = timedelta(minutes=2)
+"""After a creation of unknown outcome, lists may lag: so long nothing is created again."""
+
+_MIRRORED = ("name", "description", "environment", "is_default")
+
+Ensured = Literal["there", "created", "unknown", "waiting", "refused"]
+
+
+async def walk_projects(run: JobRun[Provider], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Mirror all projects and what is in them; gives the numbers. `before`: those of the job's walks that are done."""
+    counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, deleted=0, moved=0)
+    ids: dict[str, UUID] = {}
+    async with walking(run, KIND) as sync:
+        walk = run.resources.do.projects()
+        async with aclosing(aiter(walk)) as pages:
+            async for rows in pages:
+                known, happened = await transact(run, partial(_take_page, rows, sync))
+                ids |= known
+                counts.update(happened, seen=len(rows))
+        ensured: Ensured | None = None
+        if walk.complete:
+            ensured = await _ensure_internal_project(run, sync)
+            counts["deleted"] = await _delete_vanished(run, sync)
+        doubts = list(walk.doubts)
+        for provider_id, id in ids.items():
+            counts["moved"] += await _walk_members(run, provider_id, id)
+        numbers = {**counts, "complete": walk.complete, "internal_project": ensured}
+        status = "complete" if walk.complete else "incomplete"
+        await finish(run, sync, status, counts=numbers, doubts=doubts, progress={**before, KIND: numbers})
+    return numbers
+
+
+async def _take_page(
+    rows: Sequence[dict[str, Any]], sync: Sync, conn: Connection, meta: Meta
+) -> tuple[tuple[dict[str, UUID], Counter[str]], Sequence[Event]]:
+    """Store projects as they were seen; gives their ids by the provider's, and how often each thing happened."""
+    await store.take_turn(conn)
+    seen = [_seen(row) for row in rows]
+    known = await project_store.list_by_provider_id(conn, [each["provider_id"] for each in seen])
+    for each in seen:
+        each["step"] = 1 if _differs(known.get(each["provider_id"]), each) else 0
+    stored = await project_store.upsert_seen(conn, seen, max(meta.now, sync.began_at))
+    news = [each["provider_id"] for each in seen if each["step"]]
+    events = [_event(known.get(id), stored[id]) for id in news]
+    happened = Counter("updated" if id in known else "discovered" for id in news)
+    return ({id: row["id"] for id, row in stored.items()}, happened), events
+
+
+def _seen(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a project. Its `purpose` is left to the operator: the provider's is a phrase from a menu."""
+    return {
+        "provider_id": row["id"],
+        "name": row["name"],
+        "description": row.get("description") or "",
+        "environment": row.get("environment") or None,
+        "is_default": bool(row.get("is_default")),
+    }
+
+
+def _differs(known: Row | None, seen: Mapping[str, Any]) -> bool:
+    return known is None or known["deleted_at"] is not None or any(known[name] != seen[name] for name in _MIRRORED)
+
+
+def _event(before: Row | None, after: Row) -> ProjectEvent:
+    if before is None:
+        return ProjectDiscovered(project=state_of(after))
+    fields = {name: (before[name], after[name]) for name in (*_MIRRORED, "deleted_at")}
+    return ProjectUpdated(project=state_of(after), changes=changed(**fields))
+
+
+def state_of(row: Row) -> Project:
+    """The project of a row as others get it."""
+    return Project.model_validate(dict(row))
+
+
+async def _delete_vanished(run: JobRun[Provider], sync: Sync) -> int:
+    """Tombstone projects that a complete walk did not show, once the provider knows them by their id no more."""
+
+    async def unseen(conn: Connection, _: Meta) -> tuple[list[Row], Sequence[Event]]:
+        return await project_store.list_unseen(conn, sync.began_at), ()
+
+    deleted = 0
+    for row in await transact(run, unseen):
+        try:
+            await run.resources.do.get("/v2/projects/{project_id}", project_id=row["provider_id"])
+        except NotFound:
+            deleted += await transact(run, partial(_delete, row["id"]))
+    return deleted
+
+
+async def _delete(project_id: UUID, conn: Connection, meta: Meta) -> tuple[int, Sequence[Event]]:
+    await store.take_turn(conn)
+    row = await project_store.mark_deleted(conn, project_id, meta.now)
+    return (1, [ProjectDeleted(project=state_of(row))]) if row else (0, ())
+
+
+async def _walk_members(run: JobRun[Provider], provider_id: str, project_id: UUID) -> int:
+    """Note which resources a project lists; gives how many known ones came into it by that."""
+    moved = 0
+    walk = run.resources.do.project_resources(provider_id)
+    try:
+        async with aclosing(aiter(walk)) as pages:
+            async for rows in pages:
+                members = [member for row in rows if (member := _member(row["urn"]))]
+                moved += await transact(run, partial(_take_members, project_id, members))
+    except NotFound:
+        log.info("a project went while it was walked", project=provider_id)
+    return moved
+
+
+def _member(urn: str) -> tuple[str, str] | None:
+    """The kind and the provider's id in a URN; None where it is of no kind that the inventory keeps."""
+    parts = urn_parts(urn)
+    kind = KIND_OF_URN.get(parts[0]) if parts else None
+    return (kind, parts[1]) if parts and kind else None
+
+
+async def _take_members(
+    project_id: UUID, members: Sequence[tuple[str, str]], conn: Connection, meta: Meta
+) -> tuple[int, Sequence[Event]]:
+    await store.take_turn(conn)
+    new = await project_store.upsert_members(conn, project_id, members)
+    rows = await project_store.move_resources(conn, project_id, new) if new else []
+    reason = "listed in another project at the provider"
+    happened = [Happened(row, Happening.UPDATED, _moved(row), reason) for row in rows]
+    return len(rows), await history.record(conn, happened, meta)
+
+
+def _moved(row: Row) -> dict[str, Any]:
+    return changed(
+        project_id=(_text(row["old_project_id"]), _text(row["project_id"])),
+        tenant_id=(row["old_tenant_id"], row["tenant_id"]),
+    )
+
+
+def _text(id: UUID | None) -> str | None:
+    return None if id is None else str(id)
+
+
+async def _ensure_internal_project(run: JobRun[Provider], sync: Sync) -> Ensured:
+    """Create the platform's own project where a complete walk showed none. Never blind: a name lost in an unknown
+    outcome is looked up by the next syncs before it is tried again."""
+
+    async def look(conn: Connection, meta: Meta) -> tuple[Ensured | None, Sequence[Event]]:
+        if await project_store.find_live_by_name(conn, INTERNAL_PROJECT):
+            return "there", ()
+        doubtful = await sync_store.has_note_since(conn, KIND, "internal_project", "unknown", meta.now - LOOK_AGAIN_FOR)
+        return "waiting" if doubtful else None, ()
+
+    found = await transact(run, look)
+    if found:
+        return found
+    try:
+        body = await run.resources.do.create_project(
+            INTERNAL_PROJECT,
+            purpose="Operational / Developer tooling",
+            environment="Production",
+            description="What the platform itself runs on.",
+        )
+    except OutcomeUnknown as error:
+        log.warning("the internal project may have been created; the next sync looks", error=str(error))
+        return "unknown"
+    except (Forbidden, Refused) as error:
+        log.error(f"create the project {INTERNAL_PROJECT} at the provider: our token may not", error=str(error))
+        return "refused"
+    await transact(run, partial(_take_page, [body], sync))
+    return "created"

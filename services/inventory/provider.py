@@ -1,0 +1,57 @@
+"""The jobs' access to the provider, and what its errors mean for a job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from shared.config import Settings
+from shared.digitalocean import (
+    BadAnswer,
+    DigitalOcean,
+    Forbidden,
+    MissingToken,
+    RateLimited,
+    TokenResolver,
+    Unauthorized,
+    Unavailable,
+)
+from shared.jobs import PutOff
+from shared.outcome import Refused
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What the inventory's jobs get. `strike_interval`: two strikes are at least so far apart."""
+
+    do: DigitalOcean
+    strike_interval: timedelta
+
+
+@asynccontextmanager
+async def access(settings: Settings) -> AsyncIterator[Provider]:
+    """The provider, with the token for syncs, for as long as the process lives."""
+    tokens = TokenResolver(os.environ, settings.do_rate_limit)
+    async with DigitalOcean(tokens, "sync", base_url=settings.do_api_url) as do:
+        yield Provider(do, timedelta(minutes=settings.inventory_strike_minutes))
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Puts the job off while the provider is away or asks for patience; refuses it where our token may not do it."""
+    try:
+        yield
+    except RateLimited as error:
+        raise PutOff(str(error), timedelta(seconds=error.retry_after)) from error
+    except (Unavailable, BadAnswer) as error:
+        raise PutOff(str(error)) from error
+    except (MissingToken, Unauthorized, Forbidden) as error:
+        log.error("the provider does not let us in: check DO_SYNC_TOKEN or DO_API_TOKEN", error=str(error))
+        raise Refused("provider_denied_access", reason=str(error)) from error

@@ -1,0 +1,223 @@
+"""Resources, their history and their links: every SQL statement about them. Times come in as arguments.
+
+Whoever writes resources or projects takes a turn first (`take_turn`): so no two writers deadlock, whatever rows they
+meet in, and the outbox has the states of a resource in the order of their versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from services.inventory.domain import Happening, Link
+from shared.db import Connection
+
+Row: TypeAlias = asyncpg.Record
+
+_TURN = 0x494E56454E544F52  # "INVENTOR"
+
+
+async def take_turn(conn: Connection) -> None:
+    """Wait until no other transaction writes resources or projects. The turn ends with the transaction."""
+    await conn.execute("select pg_advisory_xact_lock($1)", _TURN)
+
+
+async def touch_unchanged(
+    conn: Connection, kind: str, provider_ids: Sequence[str], fingerprints: Sequence[bytes], seen_at: datetime
+) -> set[str]:
+    """Note that resources were seen; gives the provider's ids of those that are as they were. The others stay as is."""
+    rows = await conn.fetch(
+        """
+        update cloud_resources r
+        set last_seen_at = $4, stale_strike_count = 0, last_strike_at = null, vanish_approved = false
+        from unnest($2::text[], $3::bytea[]) as s(provider_id, fingerprint)
+        where r.provider = 'digitalocean' and r.kind = $1 and r.provider_id = s.provider_id
+          and r.fingerprint = s.fingerprint and r.deleted_at is null
+        returning r.provider_id
+        """,
+        kind,
+        provider_ids,
+        fingerprints,
+        seen_at,
+    )
+    return {row["provider_id"] for row in rows}
+
+
+async def list_by_provider_id(conn: Connection, kind: str, provider_ids: Sequence[str]) -> dict[str, Row]:
+    """Resources of a kind by the provider's ids, tombstoned ones too."""
+    rows = await conn.fetch(
+        """
+        select * from cloud_resources
+        where provider = 'digitalocean' and kind = $1 and provider_id = any($2::text[])
+        """,
+        kind,
+        provider_ids,
+    )
+    return {row["provider_id"]: row for row in rows}
+
+
+async def upsert_seen(
+    conn: Connection, kind: str, seen: Sequence[Mapping[str, Any]], seen_at: datetime
+) -> dict[str, Row]:
+    """Store resources as they were seen: new ones in the project that lists them, tombstoned ones restored.
+
+    `seen`: the columns that come from the provider, `fingerprint` in hexadecimal, and `step`: by how much the version
+    moves. Gives the rows by the provider's ids.
+    """
+    rows = await conn.fetch(
+        """
+        insert into cloud_resources as r (kind, provider_id, name, region, state, size_slug, tags, attrs, fingerprint,
+          project_id, tenant_id, first_seen_at, last_seen_at, version)
+        select $1, s.provider_id, s.name, s.region, s.state, s.size_slug, s.tags, s.attrs, decode(s.fingerprint, 'hex'),
+          p.id, p.tenant_id, $3, $3, s.step
+        from jsonb_to_recordset($2) as s(provider_id text, name text, region text, state text, size_slug text,
+          tags text[], attrs jsonb, fingerprint text, step bigint)
+        left join project_members m on m.kind = $1 and m.provider_id = s.provider_id
+        left join cloud_projects p on p.id = m.project_id
+        on conflict (provider, kind, provider_id) do update
+        set name = excluded.name, region = excluded.region, state = excluded.state, size_slug = excluded.size_slug,
+          tags = excluded.tags, attrs = excluded.attrs, fingerprint = excluded.fingerprint,
+          last_seen_at = excluded.last_seen_at, stale_strike_count = 0, last_strike_at = null, vanish_approved = false,
+          deleted_at = null, forgotten_at = null, version = r.version + excluded.version
+        returning *
+        """,
+        kind,
+        seen,
+        seen_at,
+    )
+    return {row["provider_id"]: row for row in rows}
+
+
+async def find_resource(conn: Connection, resource_id: UUID) -> Row | None:
+    """A resource by its id."""
+    return await conn.fetchrow("select * from cloud_resources where id = $1", resource_id)
+
+
+async def list_resources_after(conn: Connection, after: UUID, limit: int) -> list[Row]:
+    """Resources in the order of their ids, those left out that the bus was told to forget."""
+    return await conn.fetch(
+        "select * from cloud_resources where id > $1 and forgotten_at is null order by id limit $2", after, limit
+    )
+
+
+async def insert_resource_events(
+    conn: Connection,
+    happened: Sequence[tuple[Row, Happening, Mapping[str, Any], str | None]],
+    actor: str | None,
+    now: datetime,
+) -> None:
+    """Append to the history: the resource after it, what happened, what changed, and why."""
+    await conn.execute(
+        """
+        insert into cloud_resource_events
+          (resource_id, event_type, changes, reason, actor, tenant_id, version, occurred_at)
+        select e.resource_id, e.event_type, e.changes, e.reason, $7, e.tenant_id, e.version, $8
+        from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::text[], $6::bigint[])
+          as e(resource_id, event_type, changes, reason, tenant_id, version)
+        """,
+        [row["id"] for row, *_ in happened],
+        [happening for _, happening, *_ in happened],
+        [changes for _, _, changes, _ in happened],
+        [reason for *_, reason in happened],
+        [row["tenant_id"] for row, *_ in happened],
+        [row["version"] for row, *_ in happened],
+        actor,
+        now,
+    )
+
+
+async def list_links(conn: Connection, resource_ids: Sequence[UUID]) -> dict[UUID, list[Link]]:
+    """The links of resources, each resource's in the order of their beginning."""
+    rows = await conn.fetch(
+        """
+        select resource_id, effective_from, deployment_id, tenant_id from resource_links
+        where resource_id = any($1::uuid[]) order by resource_id, effective_from
+        """,
+        resource_ids,
+    )
+    links: dict[UUID, list[Link]] = {}
+    for row in rows:
+        links.setdefault(row["resource_id"], []).append(
+            Link(row["effective_from"], row["deployment_id"], row["tenant_id"])
+        )
+    return links
+
+
+async def upsert_link(conn: Connection, resource_id: UUID, link: Link, actor: str | None, now: datetime) -> None:
+    """Let a link begin; one that began at the same time gives way."""
+    await conn.execute(
+        """
+        insert into resource_links (resource_id, effective_from, deployment_id, tenant_id, actor, recorded_at)
+        values ($1, $2, $3, $4, $5, $6)
+        on conflict (resource_id, effective_from) do update
+        set deployment_id = excluded.deployment_id, tenant_id = excluded.tenant_id, actor = excluded.actor,
+          recorded_at = excluded.recorded_at
+        """,
+        resource_id,
+        link.since,
+        link.deployment_id,
+        link.tenant_id,
+        actor,
+        now,
+    )
+
+
+async def attribute_resource(conn: Connection, resource_id: UUID, link: Link) -> Row:
+    """Write on a resource whose it is now."""
+    rows: list[Row] = await conn.fetch(
+        """
+        update cloud_resources r
+        set deployment_id = $2, link_tenant_id = $3, version = version + 1,
+          tenant_id = coalesce($3, (select p.tenant_id from cloud_projects p where p.id = r.project_id))
+        where id = $1 returning *
+        """,
+        resource_id,
+        link.deployment_id,
+        link.tenant_id,
+    )
+    return rows[0]
+
+
+async def find_deployment_tenant(conn: Connection, deployment_id: UUID) -> str | None:
+    """The tenant that an earlier link named for a deployment."""
+    return await conn.fetchval(  # type: ignore[no-any-return]
+        """
+        select tenant_id from resource_links where deployment_id = $1 and tenant_id is not null
+        order by recorded_at desc limit 1
+        """,
+        deployment_id,
+    )
+
+
+async def forget_deleted(conn: Connection, deleted_before: datetime, limit: int, now: datetime) -> list[UUID]:
+    """Note that the bus is told to forget resources that are long gone, some at a go. Their rows stay, as history."""
+    rows = await conn.fetch(
+        """
+        update cloud_resources set forgotten_at = $3
+        where id in (
+          select id from cloud_resources where deleted_at < $1 and forgotten_at is null order by deleted_at limit $2)
+        returning id
+        """,
+        deleted_before,
+        limit,
+        now,
+    )
+    return [row["id"] for row in rows]
+
+
+async def delete_old_events(conn: Connection, before: datetime, limit: int) -> int:
+    """Drop history that is past its time, some at a go. Gives how much."""
+    rows = await conn.fetch(
+        """
+        delete from cloud_resource_events
+        where id in (select id from cloud_resource_events where occurred_at < $1 order by occurred_at limit $2)
+        returning 1
+        """,
+        before,
+        limit,
+    )
+    return len(rows)

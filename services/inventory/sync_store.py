@@ -1,0 +1,206 @@
+"""Walks of the provider, strikes, and syncs that are held: every SQL statement about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from services.inventory.domain import STRIKES
+from shared.db import Connection
+
+Row: TypeAlias = asyncpg.Record
+
+
+@dataclass(frozen=True)
+class Sync:
+    """A walk under way. What it has not seen since `began_at`, it has not seen."""
+
+    id: UUID
+    kind: str
+    began_at: datetime
+
+
+async def insert_sync(conn: Connection, kind: str, command_id: UUID, now: datetime) -> Sync:
+    """Begin a walk. One of the same kind that is still under way (or was cut off) counts no more."""
+    await conn.execute(
+        "update syncs set status = 'superseded', finished_at = $2 where kind = $1 and status = 'running'", kind, now
+    )
+    id = await conn.fetchval(
+        "insert into syncs (kind, command_id, started_at) values ($1, $2, $3) returning id", kind, command_id, now
+    )
+    return Sync(id, kind, now)
+
+
+async def lock_running(conn: Connection, sync: Sync) -> bool:
+    """Keep a walk from being superseded until the transaction ends. False where it has been."""
+    query = "select true from syncs where id = $1 and status = 'running' for update"
+    return bool(await conn.fetchval(query, sync.id))
+
+
+async def finish_sync(
+    conn: Connection, sync: Sync, status: str, *, counts: Mapping[str, Any], doubts: Sequence[str], now: datetime
+) -> None:
+    """End a walk, unless a later one has superseded it."""
+    await conn.execute(
+        """
+        update syncs set status = $2, counts = $3, doubts = $4, finished_at = $5
+        where id = $1 and status = 'running'
+        """,
+        sync.id,
+        status,
+        counts,
+        doubts,
+        now,
+    )
+
+
+async def count_missing(conn: Connection, sync: Sync) -> tuple[int, int]:
+    """How many of its kind a walk should have seen, and how many of those it did not, although nobody expected that."""
+    rows = await conn.fetch(
+        """
+        select count(*) as known, count(*) filter (where last_seen_at < $2 and not vanish_approved) as missing
+        from cloud_resources
+        where provider = 'digitalocean' and kind = $1 and deleted_at is null and first_seen_at < $2
+        """,
+        sync.kind,
+        sync.began_at,
+    )
+    return rows[0]["known"], rows[0]["missing"]
+
+
+async def strike_missing(conn: Connection, sync: Sync, interval: timedelta, now: datetime) -> int:
+    """A strike for each resource that a complete walk did not see, `interval` after its last at the earliest."""
+    rows = await conn.fetch(
+        """
+        update cloud_resources set stale_strike_count = stale_strike_count + 1, last_strike_at = $4
+        where provider = 'digitalocean' and kind = $1 and deleted_at is null
+          and last_seen_at < $2 and first_seen_at < $2
+          and (last_strike_at is null or last_strike_at <= $4::timestamptz - $3::interval)
+        returning 1
+        """,
+        sync.kind,
+        sync.began_at,
+        interval,
+        now,
+    )
+    return len(rows)
+
+
+async def delete_struck_out(conn: Connection, kind: str, limit: int, now: datetime) -> list[Row]:
+    """Tombstone resources with three strikes, some at a go. They leave their project's list."""
+    return await conn.fetch(
+        """
+        with gone as (
+          update cloud_resources set deleted_at = $4, version = version + 1
+          where id in (
+            select id from cloud_resources
+            where kind = $1 and deleted_at is null and stale_strike_count > 0 and stale_strike_count >= $2
+            order by id limit $3)
+          returning *),
+        left_project as (
+          delete from project_members m using gone where m.kind = gone.kind and m.provider_id = gone.provider_id)
+        select * from gone
+        """,
+        kind,
+        STRIKES,
+        limit,
+        now,
+    )
+
+
+async def supersede_held_sync(conn: Connection, kind: str, now: datetime) -> None:
+    """A later complete walk of the kind asks the question anew, or answers it."""
+    await conn.execute(
+        "update held_syncs set status = 'superseded', decided_at = $2 where kind = $1 and status = 'open'", kind, now
+    )
+
+
+async def insert_held_sync(conn: Connection, sync: Sync, known: int, now: datetime) -> int:
+    """Hold the strikes of a walk back, of which it should have seen `known`. Gives how many are held back."""
+    rows = await conn.fetch(
+        """
+        insert into held_syncs (id, kind, known, missing, resource_ids, held_at)
+        select $1, $2, $3, count(*), array_agg(id order by id), $5
+        from cloud_resources
+        where provider = 'digitalocean' and kind = $2 and deleted_at is null
+          and last_seen_at < $4 and first_seen_at < $4
+        returning missing
+        """,
+        sync.id,
+        sync.kind,
+        known,
+        sync.began_at,
+        now,
+    )
+    return int(rows[0]["missing"])
+
+
+async def lock_held_sync(conn: Connection, held_sync_id: UUID) -> Row | None:
+    """A held sync, for a decision."""
+    return await conn.fetchrow("select * from held_syncs where id = $1 for update", held_sync_id)
+
+
+async def mark_decided(conn: Connection, held_sync_id: UUID, status: str, actor: str | None, now: datetime) -> None:
+    """Write down how a held sync was decided, and by whom."""
+    await conn.execute(
+        "update held_syncs set status = $2, decided_by = $3, decided_at = $4 where id = $1",
+        held_sync_id,
+        status,
+        actor,
+        now,
+    )
+
+
+async def strike_approved(conn: Connection, held_sync_id: UUID, interval: timedelta, now: datetime) -> int:
+    """Give the strikes of a held sync to those still unseen, whose absence puzzles nobody any more. Gives how many."""
+    rows = await conn.fetch(
+        """
+        with held as (
+          select r.id, (last_strike_at is null or last_strike_at <= $3::timestamptz - $2::interval) as due
+          from held_syncs h
+          join syncs on syncs.id = h.id
+          join cloud_resources r on r.id = any(h.resource_ids)
+          where h.id = $1 and r.deleted_at is null and r.last_seen_at < syncs.started_at)
+        update cloud_resources r
+        set vanish_approved = true,
+          stale_strike_count = stale_strike_count + due::integer,
+          last_strike_at = case when due then $3 else last_strike_at end
+        from held where r.id = held.id
+        returning due
+        """,
+        held_sync_id,
+        interval,
+        now,
+    )
+    return sum(row["due"] for row in rows)
+
+
+async def delete_old_syncs(conn: Connection, before: datetime, limit: int) -> int:
+    """Drop walks that are past their time, some at a go, with the questions they raised. Gives how many."""
+    rows = await conn.fetch(
+        """
+        with old as (select id from syncs where started_at < $1 order by started_at limit $2),
+        asked as (delete from held_syncs where id in (select id from old))
+        delete from syncs where id in (select id from old) returning 1
+        """,
+        before,
+        limit,
+    )
+    return len(rows)
+
+
+async def has_note_since(conn: Connection, kind: str, name: str, value: str, since: datetime) -> bool:
+    """Whether a walk of a kind ended since then with this among its counts."""
+    found = await conn.fetchval(
+        "select exists (select from syncs where kind = $1 and finished_at > $2 and counts ->> $3 = $4)",
+        kind,
+        since,
+        name,
+        value,
+    )
+    return bool(found)

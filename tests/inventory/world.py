@@ -1,0 +1,113 @@
+"""The inventory service at work beside a stand-in of the provider, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from contracts.inventory import RESOURCES, SyncInventory
+from contracts.kinds import ResourceKind
+from contracts.message import Command, Envelope
+from dev.digitalocean.control import Control
+from services.inventory.app import MIGRATIONS, service
+from shared import outbox
+from shared.bus import tail
+from shared.config import Settings
+from shared.db import Database
+from shared.ids import uuid7
+from shared.inbox import Recorded, find_outcomes
+from shared.migrate import migrate
+from shared.outbox import Sender
+from shared.outcome import Meta, Outcome, Send
+from shared.process import running
+
+Row = asyncpg.Record
+
+
+@dataclass
+class Inventory:
+    """A running service, its database, and what a person could do at the provider."""
+
+    settings: Settings
+    db: Database
+    provider: Control
+
+    async def send(self, *commands: Command, actor: str | None = "olga@example.com", **send: Any) -> list[UUID]:
+        """Put commands on the bus, in this order."""
+        ids = [uuid7() for _ in commands]
+        sends = [Send(command, id=id, actor=actor, **send) for command, id in zip(commands, ids, strict=True)]
+        rows = Sender("test").rows(Outcome(commands=sends), Meta(uuid7(), datetime.now(UTC)))
+        async with self.db.transaction() as conn:
+            await outbox.insert(conn, rows)
+        return ids
+
+    async def outcome(self, id: UUID, seconds: float = 30) -> Recorded:
+        """A command's outcome, waited for."""
+        async with asyncio.timeout(seconds):
+            while True:
+                async with self.db.connection() as conn:
+                    if found := await find_outcomes(conn, [id]):
+                        return found[id]
+                await asyncio.sleep(0.02)
+
+    async def ask(self, command: Command, **send: Any) -> Recorded:
+        """Send a command and wait for what comes of it."""
+        (id,) = await self.send(command, **send)
+        return await self.outcome(id)
+
+    async def ok(self, command: Command, **send: Any) -> dict[str, Any]:
+        """Send a command that is to end well; gives its result."""
+        recorded = await self.ask(command, **send)
+        assert recorded.status == "ok", recorded
+        return recorded.result or {}
+
+    async def sync(self, kind: ResourceKind | None = None) -> dict[str, Any]:
+        """Sync everything, or a kind; gives the numbers."""
+        return await self.ok(SyncInventory(kind=kind))
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Row]:
+        return await self.db.pool.fetch(query, *arguments)
+
+    async def resources(self, where: str = "true") -> list[Row]:
+        return await self.fetch(f"select * from cloud_resources where {where} order by provider_id")
+
+    async def events(self) -> list[str]:
+        """What the history says has happened, oldest first."""
+        return [
+            row["event_type"] for row in await self.fetch("select event_type from cloud_resource_events order by id")
+        ]
+
+    async def published(self, count: int, topic: str = RESOURCES, seconds: float = 20) -> list[Envelope]:
+        """The first so many messages on a topic, partition by partition, as anybody with a Kafka client reads them."""
+        found: list[Envelope] = []
+        async with tail(self.settings, [topic], since_ms=0, committed=True) as consumer, asyncio.timeout(seconds):
+            async for record in consumer:
+                if record.value is not None:
+                    found.append(Envelope.model_validate_json(record.value))
+                if len(found) >= count:
+                    break
+        return found
+
+
+@asynccontextmanager
+async def world(settings: Settings, provider: Control) -> AsyncIterator[Inventory]:
+    """The service at work on a schema of its own."""
+    await migrate(settings, {"inventory": MIGRATIONS})
+    db = await Database.of_service(settings, "inventory")
+    try:
+        async with running(service, settings):
+            yield Inventory(settings, db, provider)
+    finally:
+        await db.close()
+
+
+def numbers(result: dict[str, Any], kind: str, *names: str) -> Sequence[int]:
+    """Some of the numbers of a walk."""
+    return [result[kind][name] for name in names]
