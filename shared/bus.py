@@ -295,6 +295,10 @@ def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
     )
 
 
+class NoSuchTopic(KafkaError):  # type: ignore[misc]  # aiokafka publishes no types
+    """None of the topics to be read exists yet: the services create them when they start."""
+
+
 @asynccontextmanager
 async def tail(
     settings: Settings, topics: Sequence[str], *, since_ms: int | None = None, committed: bool = False
@@ -302,7 +306,8 @@ async def tail(
     """Read topics outside any group: from the end, from a time in Unix milliseconds, or from the beginning (0).
 
     `committed`: leave out what a relay published and did not commit. (It is published again, so it is harmless to those
-    who go by `sequence` or id; compaction drops it.)
+    who go by `sequence` or id; compaction drops it.) Topics that do not exist are left out; raises `NoSuchTopic` where
+    that is all of them.
     """
     consumer = AIOKafkaConsumer(
         **_connection(settings),
@@ -323,6 +328,8 @@ async def tail(
 async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> None:
     await consumer._client.set_topics(topics)
     partitions = [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
+    if not partitions:
+        raise NoSuchTopic(", ".join(topics))
     consumer.assign(partitions)
     if since_ms is None:
         await consumer.seek_to_end(*partitions)

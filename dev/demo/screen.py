@@ -9,12 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+_WIDTH_OF_A_LOG = 120
+
 
 class Screen:
     """Headings, steps and tables, with the seconds since the beginning."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = _WIDTH_OF_A_LOG
         self._started = time.monotonic()
 
     def chapter(self, title: str, what: str) -> None:

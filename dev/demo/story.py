@@ -104,9 +104,8 @@ async def tail_the_bus(stage: Stage, screen: Screen, operator: Caller) -> None:
 
 
 def _show_sync(screen: Screen, numbers: dict[str, Any]) -> None:
-    kinds = numbers["kinds"]
     columns = ["seen", "discovered", "updated", "restored", "struck", "deleted"]
-    rows = [[kind, *(found.get(column, 0) for column in columns)] for kind, found in kinds.items()]
+    rows = [[kind, *(found.get(column, 0) for column in columns)] for kind, found in numbers.items()]
     screen.table(["synced", *columns], rows)
 
 
