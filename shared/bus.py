@@ -36,6 +36,7 @@ _IDLE_POLL_MS = 200
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
 _PRODUCER_CLOSE_S = 2.0
+_LEADERS_S = 30.0
 
 _Pair: TypeAlias = tuple[bytes, bytes | None]
 _WORD = Struct("<I")
@@ -90,6 +91,7 @@ class Subscription:
             client_id=f"{settings.kafka_prefix}{group}",
             consumer_only=True,
             allow_auto_create_topics=False,  # FastStream would create them with one partition
+            metadata_max_age_ms=60_000,  # a topic or partition that is added is seen within that
             apply_types=False,  # its dependency injection costs more than a handler
             logger=None,  # it would log every batch; the runtime has its own line
             graceful_timeout=20,
@@ -258,7 +260,10 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
 
 
 async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str]:
-    """Create what is missing; gives the names of what was created. Existing topics stay as they are."""
+    """Create what is missing; gives the names of what was created. Existing topics stay as they are.
+
+    Returns when every partition has a leader: a group that subscribes before may be assigned nothing, for minutes.
+    """
     if settings.kafka_mock:
         return []  # its topics appear when they are used
     admin = AIOKafkaAdminClient(**_connection(settings), client_id="arcadia-admin")
@@ -269,6 +274,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str
         new = [_new_topic(topic, settings) for topic in missing]
         if new:
             await _create(admin, new)
+        await _wait_for_leaders(admin, [settings.kafka_prefix + topic.name for topic in topics])
         return sorted(topic.name for topic in missing)
     finally:
         await admin.close()
@@ -279,6 +285,15 @@ async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
     for name, code, *message in response.topic_errors:
         if code and code != TopicAlreadyExistsError.errno:
             raise KafkaError(f"topic {name} could not be created: {message or code}")
+
+
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    async with asyncio.timeout(_LEADERS_S):
+        while True:
+            described = await admin.describe_topics(names)
+            if all(t["partitions"] and all(p["leader"] >= 0 for p in t["partitions"]) for t in described):
+                return
+            await asyncio.sleep(0.05)
 
 
 def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
