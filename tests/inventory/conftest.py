@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from dev.digitalocean import settings as stand_in
-from dev.digitalocean.control import Control
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from shared.config import Settings
 from tests.inventory.world import Inventory, world

@@ -1,0 +1,44 @@
+"""What is sent when: adding a schedule is adding an entry to `SCHEDULES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from croniter import croniter
+
+from contracts.inventory import SyncInventory
+from contracts.message import Command
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A command and its times, all in UTC.
+
+    `command` makes it from its slot, the time for which it is. `catch_up` says what is sent after a time when nobody
+    was there: `every` slot that was missed, one by one, or the `latest` alone. `expires`: with the next slot.
+    """
+
+    name: str
+    cron: str
+    command: Callable[[datetime], Command]
+    catch_up: Literal["every", "latest"]
+    expires: bool = False
+
+    def after(self, time: datetime) -> datetime:
+        """The first slot after a time."""
+        return croniter(self.cron, time).get_next(datetime)
+
+    def due(self, slot: datetime, now: datetime) -> datetime:
+        """The slot to be served now, where `slot` is the first that has not been, and is past."""
+        if self.catch_up == "every":
+            return slot
+        # `get_prev` leaves its starting point out, and this one may be a slot.
+        return max(slot, croniter(self.cron, now + timedelta(seconds=1)).get_prev(datetime))
+
+
+SCHEDULES: Sequence[Schedule] = (
+    Schedule("sync-inventory", "15 * * * *", lambda _: SyncInventory(), catch_up="latest", expires=True),
+)
