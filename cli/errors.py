@@ -15,7 +15,7 @@ def explained(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, ValidationError) and error.title == "Settings":
         return _settings(error)
-    for kinds, words in (*_of_servers(), *_of_local_stack()):
+    for kinds, words in (*_of_servers(), *_of_services(), *_of_local_stack()):
         if isinstance(error, kinds):
             return words.format(error=str(error) or type(error).__name__)
     return None
@@ -26,7 +26,7 @@ def _of_servers() -> list[tuple[tuple[type[BaseException], ...], str]]:
     # Only a command that failed needs these: `arcadia --help` stays quick.
     import asyncpg
 
-    from shared.bus import PUBLISH_ERRORS
+    from shared.bus import PUBLISH_ERRORS, NoSuchTopic
     from shared.db import OUTAGES
     from shared.migrate import MigrationFailed
 
@@ -40,8 +40,18 @@ def _of_servers() -> list[tuple[tuple[type[BaseException], ...], str]]:
             OUTAGES,
             "PostgreSQL or Kafka does not answer: {error}\n  Are DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS right?",
         ),
+        (
+            (NoSuchTopic,),
+            "none of these topics exists yet\n  Services create them when they start: arcadia up, or arcadia run.",
+        ),
         (PUBLISH_ERRORS, "Kafka does not answer: {error}\n  Is KAFKA_BOOTSTRAP_SERVERS right?"),
     ]
+
+
+def _of_services() -> list[tuple[tuple[type[BaseException], ...], str]]:
+    from services.gateway.auth import Misconfigured
+
+    return [((Misconfigured,), "{error}")]
 
 
 def _of_local_stack() -> list[tuple[tuple[type[BaseException], ...], str]]:

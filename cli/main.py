@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
 
-from cli import contracts, running, stack
+from cli import contracts, running, stack, tail
 from cli.errors import explained
 
 app = typer.Typer(
@@ -20,12 +21,15 @@ app = typer.Typer(
 app.command()(running.up)
 app.command()(running.run)
 app.command()(running.migrate)
+app.command()(tail.tail)
 app.add_typer(stack.app, name="stack")
 app.add_typer(contracts.app, name="contracts")
 
 
 def main() -> None:
     """Run the command of `sys.argv`. Exit codes: 0 well, 1 failed, 2 misused."""
+    # aiokafka logs each failed attempt by itself; what comes of it is said once, below.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         app()
     except Exception as error:

@@ -67,8 +67,6 @@ def _serve(names: Sequence[str], chosen: Settings) -> None:
     """Run services until a signal."""
     from shared import log, process, telemetry
 
-    loaded = [services.load(name) for name in names]
     log.configure(chosen)
     telemetry.start_tracing(chosen, "+".join(names))
-    beside = [each.beside(chosen) for each in loaded if each.beside]
-    asyncio.run(process.run([each.service for each in loaded], chosen, beside))
+    asyncio.run(process.run([], chosen, [services.part(name, chosen) for name in names]))

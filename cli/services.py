@@ -1,36 +1,27 @@
 """The services there are: every package below `services/` that has an `app.py`.
 
-`services/<name>/app.py` exposes `service`. One that serves more than messages (the gateway: HTTP) also exposes
-`beside(settings)`, an asynchronous context manager that is entered with it.
+`services/<name>/app.py` exposes `service`, its name and handlers. One that serves more than messages (the gateway:
+HTTP) also exposes `serving(settings)`, which runs all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cli.errors import Failed
 
 if TYPE_CHECKING:
     from shared.config import Settings
+    from shared.process import Part
     from shared.service import Service
 
 CHECKOUT = Path(__file__).parents[1]
 _SERVICES = CHECKOUT / "services"
-
-Beside = Callable[["Settings"], AbstractAsyncContextManager[Any]]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A service's code, imported."""
-
-    service: Service[Any]
-    beside: Beside | None
 
 
 def names() -> list[str]:
@@ -51,7 +42,22 @@ def migrations() -> dict[str, Path]:
     return {name: _SERVICES / name / "migrations" for name in names()}
 
 
-def load(name: str) -> Loaded:
+def load(name: str) -> Service[Any]:
     """Import a service."""
-    app = import_module(f"services.{name}.app")
-    return Loaded(app.service, getattr(app, "beside", None))
+    service: Service[Any] = _app(name).service
+    return service
+
+
+def part(name: str, settings: Settings) -> AbstractAsyncContextManager[Part]:
+    """A service at work, as an asynchronous context manager."""
+    from shared.process import running
+
+    app = _app(name)
+    found: AbstractAsyncContextManager[Part] = (
+        app.serving(settings) if hasattr(app, "serving") else running(app.service, settings)
+    )
+    return found
+
+
+def _app(name: str) -> ModuleType:
+    return import_module(f"services.{name}.app")

@@ -310,7 +310,7 @@ def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
     )
 
 
-class NoSuchTopic(KafkaError):  # type: ignore[misc]  # aiokafka publishes no types
+class NoSuchTopic(KafkaError):  # type: ignore[misc]  # aiokafka publishes no types  # type: ignore[misc]  # aiokafka publishes no types
     """None of the topics to be read exists yet: the services create them when they start."""
 
 
