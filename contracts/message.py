@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 TYPE_PATTERN = re.compile(r"^arcadia\.(?P<service>[a-z-]+)\.(?P<name>[a-z0-9-]+)\.v(?P<version>[1-9][0-9]*)$")
 
@@ -101,7 +100,7 @@ class Envelope(BaseModel):
     source: str = Field(min_length=1, description="Who sent it: `/arcadia/<service>`.")
     type: str = Field(min_length=1)
     subject: str = Field(description="The message's key: what it is about.")
-    time: datetime
+    time: AwareDatetime
     datacontenttype: Literal["application/json"] = "application/json"
     dataschema: str = Field(description="The path under which the gateway serves the JSON Schema of `data`.")
     data: dict[str, Any]
@@ -115,10 +114,10 @@ class Envelope(BaseModel):
     )
     sequence: int | None = Field(default=None, description="On events: the version of the aggregate's row.")
     replyto: str | None = Field(default=None, description="On commands: the topic that wants the reply.")
-    expires: datetime | None = Field(default=None, description="On commands: not to be begun after this time.")
+    expires: AwareDatetime | None = Field(default=None, description="On commands: not to be begun after this time.")
 
     @classmethod
-    def of(cls, message: Message, *, id: UUID, source: str, time: datetime, **extensions: Any) -> Self:
+    def of(cls, message: Message, *, id: UUID, source: str, time: AwareDatetime, **extensions: Any) -> Self:
         """The envelope of a message. `extensions`: the attributes from `tenantid` on."""
         return cls(
             id=id,

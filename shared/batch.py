@@ -12,13 +12,14 @@ import structlog
 
 from contracts.message import Command, Envelope
 from shared import dead_letters, inbox, jobs, metrics, outbox
-from shared.db import CONTENTION, OUTAGES, Connection
+from shared.db import CONTENTION, SESSION_OUTAGES, Connection
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery
 from shared.inbox import Recorded
 from shared.outbox import Row, Sender, meta_of
 from shared.outcome import Meta, Outcome, Received, Refused
-from shared.service import Job, Service
+from shared.service import BatchHandler, Handler, Job, Service
+from shared.telemetry import span
 
 log = structlog.get_logger(__name__)
 
@@ -37,15 +38,16 @@ class Batch:
         contention_is_failure: bool = False,
     ) -> None:
         self.rows: list[Row] = []
-        self.jobs: list[tuple[Job, Delivery]] = []
+        self.jobs: list[tuple[Job, str, Delivery]] = []
         self.failures = 0
         self._service = service
         self._sender = sender
         self._conn = conn
         self._now = now
         self._retrying = retrying
-        self._passes_through = OUTAGES if contention_is_failure else (*OUTAGES, *CONTENTION)
+        self._passes_through = SESSION_OUTAGES if contention_is_failure else (*SESSION_OUTAGES, *CONTENTION)
         self._fresh: set[UUID] = set()
+        self._buried: set[UUID] = set()
         self._held_lines: set[tuple[str, str]] = set()
         self._recorded: dict[UUID, Recorded] = {}
         self._hold: list[tuple[Delivery, Failure | None]] = []
@@ -55,10 +57,12 @@ class Batch:
 
     async def claim(self, deliveries: Sequence[Delivery]) -> None:
         """Claim what the inbox guards, answer what was handled before, and learn which keys are held back."""
-        guarded = [d.known[0] for d in deliveries if d.once_only]
+        guarded = [envelope for d in deliveries if (envelope := d.guarded)]
         if guarded:
             self._fresh = await inbox.claim(self._conn, guarded, self._now)
             await self._answer_again([e for e in guarded if e.id not in self._fresh])
+        if broken := [d.dead_letter_id for d in deliveries if d.unreadable]:
+            self._buried = await dead_letters.find_known(self._conn, broken)
         self._held_lines = await dead_letters.held_lines(self._conn, {d.line for d in deliveries})
 
     async def _answer_again(self, envelopes: Sequence[Envelope]) -> None:
@@ -74,35 +78,34 @@ class Batch:
         unclaimed = set(self._fresh)
         todo = []
         for delivery in deliveries:
-            if delivery.unreadable:
-                self._bury(delivery, Failure(delivery.unreadable.reason, delivery.unreadable.detail))
-            elif not delivery.once_only:
+            if (envelope := delivery.guarded) is not None:
+                if envelope.id not in unclaimed:
+                    continue
+                unclaimed.remove(envelope.id)
+            if delivery.unreadable is None:
                 todo.append(delivery)
-            elif (id := delivery.known[0].id) in unclaimed:
-                unclaimed.remove(id)
-                todo.append(delivery)
+            elif delivery.dead_letter_id not in self._buried:
+                self._bury(delivery, Failure.of(delivery.unreadable.reason, delivery.unreadable.detail))
         return todo
 
     async def handle(self, run: Sequence[Delivery]) -> None:
         """Handle a run of deliveries of one handler. Raises only what concerns the whole batch."""
-        run = [delivery for delivery in run if not self._waits(delivery)]
+        run = [delivery for delivery in run if not self._waits(delivery) and not self._lapsed(delivery)]
         if not run:
             return
-        if (unreadable := run[0].unreadable) is not None:  # a replayed one that still is
-            self._fail(run[0], Failure(unreadable.reason, unreadable.detail))
+        first = run[0]
+        if first.unreadable is not None:  # a replayed one that still is
+            self._fail(first, Failure.of(first.unreadable.reason, first.unreadable.detail))
             return
-        message = run[0].known[1]
-        if isinstance(message, Command) and self._expired(run[0]):
-            self._decide(run[0], Recorded("refused", code="expired"), Outcome())
-        elif job := self._service.jobs.get(type(message)):
-            self.jobs += [(job, delivery) for delivery in run]
-            self._note(run[0], "queued")
-        elif type(message) in self._service.batch_handlers:
-            await self._handle_set(run)
-        elif type(message) in self._service.handlers:
-            await self._handle_one(run[0])
+        kind = type(first.known[1])
+        if job := self._service.jobs.get(kind):
+            self._queue(job, first)
+        elif batch_handler := self._service.batch_handlers.get(kind):
+            await self._handle_set(batch_handler, run)
+        elif handler := self._service.handlers.get(kind):
+            await self._handle_one(handler, first)
         else:
-            self._unhandled(run[0])
+            self._unhandled(first)
 
     def _waits(self, delivery: Delivery) -> bool:
         """Hold a delivery back behind an earlier one of its key. (One that is being retried waits for nothing.)"""
@@ -111,70 +114,98 @@ class Batch:
         self._hold.append((delivery, None))
         return True
 
-    def _expired(self, delivery: Delivery) -> bool:
-        expires = delivery.known[0].expires
-        return expires is not None and expires < self._now
+    def _lapsed(self, delivery: Delivery) -> bool:
+        """Refuse a command whose time is over."""
+        envelope = delivery.envelope
+        if envelope is None or envelope.expires is None or not isinstance(delivery.message, Command):
+            return False
+        if envelope.expires >= self._now:
+            return False
+        self._decide(delivery, *self._said(delivery, Recorded("refused", code="expired"), Outcome()))
+        return True
 
-    async def _handle_one(self, delivery: Delivery) -> None:
-        envelope, message = delivery.known
-        handler = self._service.handlers[type(message)]
+    def _queue(self, job: Job, delivery: Delivery) -> None:
         try:
-            async with self._conn.transaction():
-                outcome = await handler(message, self._conn, meta_of(envelope, self._now)) or Outcome()
-        except Refused as refusal:
-            self._decide(delivery, Recorded("refused", code=refusal.code, detail=refusal.detail or None), Outcome())
+            self.jobs.append((job, job.key(delivery.known[1]), delivery))
+        except Exception as error:
+            self._fail(delivery, _bug(delivery, error))
+        else:
+            self._note(delivery, "queued")
+
+    async def _handle_one(self, handler: Handler, delivery: Delivery) -> None:
+        try:
+            recorded, rows = await self._ask(handler, delivery)
         except self._passes_through:
             raise
         except Exception as error:
             self._unless_cut_off(error)
             self._fail(delivery, _bug(delivery, error))
         else:
-            self._decide(delivery, Recorded("pending" if outcome.pending else "ok", outcome.result), outcome)
+            self._decide(delivery, recorded, rows)
 
-    async def _handle_set(self, run: Sequence[Delivery]) -> None:
+    async def _ask(self, handler: Handler, delivery: Delivery) -> tuple[Recorded, list[Row]]:
+        """What the handler decides, made into rows under its savepoint: what cannot be said is its failure too."""
+        envelope, message = delivery.known
+        meta = meta_of(envelope, self._now)
+        with span(envelope.type, parent=envelope.traceparent, id=str(envelope.id)):
+            try:
+                async with self._conn.transaction():
+                    outcome = await handler(message, self._conn, meta) or Outcome()
+                    recorded = Recorded("pending" if outcome.pending else "ok", outcome.result)
+                    return self._said(delivery, recorded, outcome)
+            except Refused as refusal:
+                recorded = Recorded("refused", code=refusal.code, detail=refusal.detail or None)
+                return self._said(delivery, recorded, Outcome())
+
+    def _said(self, delivery: Delivery, recorded: Recorded, outcome: Outcome) -> tuple[Recorded, list[Row]]:
+        rows = self._sender.rows(outcome, meta_of(delivery.known[0], self._now))
+        envelope = delivery.guarded
+        reply = self._sender.reply(envelope, recorded, self._now) if envelope else None
+        return recorded, [*rows, reply] if reply else rows
+
+    async def _handle_set(self, handler: BatchHandler, run: Sequence[Delivery]) -> None:
         """A run through its batch handler; a failing run is halved until the culprit is alone."""
         run = [delivery for delivery in run if not self._waits(delivery)]
-        if not run:
+        if len(run) == 1:
+            await self._handle_one(_of_one(handler), run[0])
+        if len(run) <= 1:
             return
-        handler = self._service.batch_handlers[type(run[0].known[1])]
-        received = [Received(message, meta_of(envelope, self._now)) for envelope, message in (d.known for d in run)]
         try:
-            async with self._conn.transaction():
-                outcome = await handler(received, self._conn) or Outcome()
+            rows = await self._ask_all(handler, run)
         except self._passes_through:
             raise
         except Exception as error:
             self._unless_cut_off(error)
-            if len(run) == 1:
-                self._fail(run[0], _bug(run[0], error))
-                return
-            await self._handle_set(run[: len(run) // 2])
-            await self._handle_set(run[len(run) // 2 :])
+            await self._handle_set(handler, run[: len(run) // 2])
+            await self._handle_set(handler, run[len(run) // 2 :])
         else:
-            self._decide_all(run, received, outcome)
+            self._decide_all(run, rows)
+
+    async def _ask_all(self, handler: BatchHandler, run: Sequence[Delivery]) -> list[Row]:
+        received = [Received(message, meta_of(envelope, self._now)) for envelope, message in (d.known for d in run)]
+        async with self._conn.transaction():
+            outcome = await handler(received, self._conn) or Outcome()
+            return self._sender.rows(outcome, received[0].meta)
 
     def _unless_cut_off(self, error: Exception) -> None:
         """An error on a connection that is closed is the outage's, not the message's."""
         if self._conn.is_closed():
             raise ConnectionResetError(f"the database closed the connection: {error}") from error
 
-    def _decide_all(self, run: Sequence[Delivery], received: Sequence[Received[Any]], outcome: Outcome) -> None:
-        self.rows += self._sender.rows(outcome, received[0].meta)
+    def _decide_all(self, run: Sequence[Delivery], rows: list[Row]) -> None:
+        self.rows += rows
+        self._lines.append({"type": run[0].known[0].type, "outcome": "ok", "messages": len(run)})
         for delivery in run:
-            envelope = delivery.known[0]
-            self._counts[envelope.type, "ok"] += 1
-            if delivery.once_only:
+            self._counts[delivery.known[0].type, "ok"] += 1
+            if envelope := delivery.guarded:
                 self._recorded[envelope.id] = Recorded("ok")
                 self._reply(envelope, Recorded("ok"))
 
-    def _decide(self, delivery: Delivery, recorded: Recorded, outcome: Outcome) -> None:
-        envelope = delivery.known[0]
-        self.rows += self._sender.rows(outcome, meta_of(envelope, self._now))
+    def _decide(self, delivery: Delivery, recorded: Recorded, rows: list[Row]) -> None:
+        self.rows += rows
         self._note(delivery, recorded.status, recorded.code)
-        if delivery.once_only:
-            self._reply(envelope, recorded)
-            if recorded.status != "pending":
-                self._recorded[envelope.id] = recorded
+        if (envelope := delivery.guarded) and recorded.status != "pending":
+            self._recorded[envelope.id] = recorded
 
     def _reply(self, envelope: Envelope, recorded: Recorded) -> None:
         reply = self._sender.reply(envelope, recorded, self._now)
@@ -185,7 +216,7 @@ class Batch:
         """An event nobody here subscribed to is not ours to fail on; a command to us that nobody handles is."""
         message = delivery.known[1]
         if isinstance(message, Command):
-            self._bury(delivery, Failure("unhandled", f"{self._service.name} has no handler for {message.TYPE}"))
+            self._bury(delivery, Failure.of("unhandled", f"{self._service.name} has no handler for {message.TYPE}"))
 
     def _fail(self, delivery: Delivery, failure: Failure) -> None:
         """Hold a failing message for another attempt; what comes after it under its key waits."""
@@ -206,10 +237,12 @@ class Batch:
         meta = meta_of(envelope, self._now) if envelope else Meta(event.dead_letter_id, self._now)
         self.rows.append(self._sender.announce(event, jobs.dead_letters_topic(self._service.name), meta))
         self._note(delivery, "dead", f"{failure.reason}: {failure.detail}")
-        if envelope is not None and envelope.replyto is not None:
-            detail = {"dead_letter_id": str(event.dead_letter_id), "reason": failure.detail}
-            self._recorded[envelope.id] = Recorded("failed", code=failure.reason, detail=detail)
-            self._reply(envelope, self._recorded[envelope.id])
+        detail = {"dead_letter_id": str(event.dead_letter_id), "reason": failure.detail}
+        recorded = Recorded("failed", code=failure.reason, detail=detail)
+        if envelope is not None:
+            self._reply(envelope, recorded)
+        if (guarded := delivery.guarded) is not None:
+            self._recorded[guarded.id] = recorded
 
     def _note(self, delivery: Delivery, outcome: str, why: str | None = None) -> None:
         envelope = delivery.envelope
@@ -230,15 +263,8 @@ class Batch:
         if self.jobs:
             await jobs.insert(self._conn, self.jobs)
         if self._recorded:
-            await self._record()
+            await inbox.record(self._conn, self._recorded, self._now)
         await outbox.insert(self._conn, self.rows)
-
-    async def _record(self) -> None:
-        # A command that was given up before it could be claimed (its type or data was unknown) has no row yet.
-        unclaimed = [d.envelope for d, _ in self._dead if d.envelope and d.envelope.id in self._recorded]
-        if unclaimed:
-            await inbox.claim(self._conn, unclaimed, self._now)
-        await inbox.record(self._conn, self._recorded, self._now)
 
     async def _write_held(self) -> None:
         if self._hold:
@@ -267,6 +293,11 @@ class Batch:
             )
 
 
+def _of_one(handler: BatchHandler) -> Handler:
+    """A batch handler for a message that is alone."""
+    return lambda message, conn, meta: handler([Received(message, meta)], conn)
+
+
 def _bug(delivery: Delivery, error: Exception) -> Failure:
     log.exception("handler failed", type=delivery.known[0].type, id=str(delivery.known[0].id), key=delivery.key)
-    return Failure("bug", f"{type(error).__name__}: {error}")
+    return Failure.of("bug", f"{type(error).__name__}: {error}")

@@ -22,6 +22,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 from contracts.topics import Topic
 from shared.config import Settings
+from shared.wire import MAX_MESSAGE_BYTES
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 Records: TypeAlias = tuple[Record, ...]
@@ -29,7 +30,6 @@ Records: TypeAlias = tuple[Record, ...]
 PUBLISH_ERRORS = (KafkaError, TimeoutError)
 """What publishing raises while the broker is away, or when another process has taken over (`ProducerFenced`)."""
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _OVERHEAD_BYTES = 64 * 1024  # a record's key and a batch's head come on top
 _MAX_RECORDS = 500
 _IDLE_POLL_MS = 200
@@ -298,7 +298,7 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> Non
 
 def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
     config = {
-        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES + _OVERHEAD_BYTES),
         "min.insync.replicas": str(min(2, settings.kafka_replication)),
     }
     if topic.compacted:
@@ -310,7 +310,7 @@ def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
     )
 
 
-class NoSuchTopic(KafkaError):  # type: ignore[misc]  # aiokafka publishes no types  # type: ignore[misc]  # aiokafka publishes no types
+class NoSuchTopic(KafkaError):  # type: ignore[misc]  # aiokafka publishes no types
     """None of the topics to be read exists yet: the services create them when they start."""
 
 

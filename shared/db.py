@@ -17,25 +17,31 @@ from shared.config import Settings
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
-OUTAGES = (
+SESSION_OUTAGES = (
     asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
     asyncpg.InsufficientResourcesError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
     ConnectionError,
     TimeoutError,
-    OSError,
 )
+"""What an outage of the database looks like on a connection that was open."""
+
+OUTAGES = (*SESSION_OUTAGES, OSError)
 """The database or the broker is away, restarting, full or failing over: try again for as long as it lasts."""
 
 CONTENTION = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
     asyncpg.InvalidCachedStatementError,
 )
-"""Another transaction, or DDL under way, was in the way: the whole transaction is worth another try."""
+"""Another transaction, or DDL under way, was in the way (or the statement is too slow): the whole transaction is worth
+another try, and after some the message is to blame."""
 
 # A frozen process must not hold its locks for longer than this (measured: without it, for as long as it is frozen).
 _SESSION = {
@@ -56,13 +62,18 @@ async def _prepare(connection: Connection) -> None:
         "jsonb",
         schema="pg_catalog",
         format="binary",
-        encoder=lambda value: b"\x01" + orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS),
+        encoder=lambda value: b"\x01" + to_json(value),
         decoder=lambda raw: orjson.loads(raw[1:]),
     )
 
 
 async def _unchanged(_: Connection) -> None:
     """Nothing here changes a session, so the round trip that would undo it, at each release, is saved."""
+
+
+def to_json(value: object) -> bytes:
+    """The JSON that a jsonb column keeps of a value. Raises TypeError."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
 
 
 def _plain(value: object) -> object:

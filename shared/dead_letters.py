@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 from uuid import UUID
 
 from contracts.runtime import DeadLettered, Reason
@@ -13,6 +14,8 @@ from shared.delivery import Delivery, Origin
 
 BACK_OFF = (timedelta(seconds=0.2), timedelta(seconds=1), timedelta(seconds=4))
 """The pauses between attempts at a message that fails by a bug; after the last it is dead."""
+
+_LONGEST_DETAIL = 2000
 
 WINDOW = timedelta(minutes=10)
 """Dead letters younger than this, and undecided, count towards the limit at which the consumer stops."""
@@ -24,6 +27,12 @@ class Failure:
 
     reason: Reason
     detail: str
+
+    @classmethod
+    def of(cls, reason: Reason, detail: str) -> Self:
+        """`detail` is cut to what a person reads, without the characters that no text column takes."""
+        text = detail[:_LONGEST_DETAIL].encode(errors="replace").decode().replace("\0", "\ufffd")
+        return cls(reason, text)
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,11 @@ async def held_lines(conn: Connection, lines: Collection[tuple[str, str]]) -> se
         [key for _, key in lines],
     )
     return {(row["topic"], row["key"]) for row in rows}
+
+
+async def find_known(conn: Connection, ids: Collection[UUID]) -> set[UUID]:
+    """Which of these dead letters there are already: their records were delivered before."""
+    return {row["id"] for row in await conn.fetch("select id from dead_letters where id = any($1::uuid[])", ids)}
 
 
 async def hold(conn: Connection, held: Sequence[tuple[Delivery, Failure | None]], now: datetime) -> None:
@@ -170,6 +184,12 @@ async def count_recent(conn: Connection) -> int:
         WINDOW,
     )
     return count
+
+
+async def get_raw(conn: Connection, id: UUID) -> bytes:
+    """The record's value as it came."""
+    raw: bytes = await conn.fetchval("select raw from dead_letters where id = $1", id)
+    return raw
 
 
 async def replay(conn: Connection, ids: Sequence[UUID], by: str) -> list[UUID]:

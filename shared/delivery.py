@@ -47,9 +47,11 @@ class Delivery:
         return self.origin.topic, self.key
 
     @property
-    def once_only(self) -> bool:
-        """Whether the inbox guards it. Events are guarded by their `sequence` instead."""
-        return self.message is not None and not isinstance(self.message, Event)
+    def guarded(self) -> Envelope | None:
+        """The envelope whose id the inbox claims, so that it is handled once; events have their `sequence` instead."""
+        if self.message is None:
+            return self.envelope if self.origin.topic.endswith(".commands") else None
+        return None if isinstance(self.message, Event) else self.envelope
 
     @cached_property
     def dead_letter_id(self) -> UUID:
@@ -69,5 +71,6 @@ def delivered(record: Record) -> Delivery | None:
     """The delivery of a Kafka record; None for a tombstone, which says nothing beyond its key."""
     if record.value is None:
         return None
-    key = record.key.decode(errors="replace") if record.key else ""
+    # No text column takes a NUL. Keys that become alike by this wait for one another at worst.
+    key = record.key.decode(errors="replace").replace("\0", "\ufffd") if record.key else ""
     return Delivery.of(Origin(record.topic, record.partition, record.offset), key, record.value)

@@ -8,9 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+import orjson
+
 from contracts.message import Envelope
 from contracts.runtime import GATEWAY_REPLIES
-from shared.db import Connection
+from shared.db import Connection, to_json
+from shared.wire import holds_nul
 
 Status = Literal["pending", "ok", "refused", "failed"]
 
@@ -26,6 +29,12 @@ class Recorded:
     result: dict[str, Any] | None = None
     code: str | None = None
     detail: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise where the outcome cannot be kept: its handler should hear of it, not the batch."""
+        for value in (self.result, self.detail):
+            if value and holds_nul(raw := to_json(value), orjson.loads(raw)):
+                raise ValueError("an outcome holds the character U+0000, which PostgreSQL cannot keep")
 
 
 async def claim(conn: Connection, envelopes: Sequence[Envelope], now: datetime) -> set[UUID]:

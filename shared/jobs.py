@@ -96,9 +96,8 @@ class JobRun(Generic[R]):
         return await self._worker.apply(self._leased, work, meta, progress)
 
 
-async def insert(conn: Connection, jobs: Sequence[tuple[Job, Delivery]]) -> None:
-    """Queue commands as jobs. A job that failed before is queued again: somebody replays it."""
-    known = [(job, delivery, *delivery.known) for job, delivery in jobs]
+async def insert(conn: Connection, jobs: Sequence[tuple[Job, str, Delivery]]) -> None:
+    """Queue commands as jobs, each under its key. A job that failed before is queued again: somebody replays it."""
     await conn.execute(
         """
         insert into jobs (id, name, key, envelope, topic, partition, record_offset)
@@ -106,13 +105,13 @@ async def insert(conn: Connection, jobs: Sequence[tuple[Job, Delivery]]) -> None
         on conflict (id) do update set status = 'queued', attempts = 0, put_offs = 0, run_at = now(), finished_at = null
         where jobs.status = 'failed'
         """,
-        [envelope.id for _, _, envelope, _ in known],
-        [job.name for job, *_ in known],
-        [job.key(message) for job, _, _, message in known],
-        [delivery.raw for _, delivery, _, _ in known],
-        [delivery.origin.topic for _, delivery, _, _ in known],
-        [delivery.origin.partition for _, delivery, _, _ in known],
-        [delivery.origin.offset for _, delivery, _, _ in known],
+        [delivery.known[0].id for *_, delivery in jobs],
+        [job.name for job, *_ in jobs],
+        [key for _, key, _ in jobs],
+        [delivery.raw for *_, delivery in jobs],
+        [delivery.origin.topic for *_, delivery in jobs],
+        [delivery.origin.partition for *_, delivery in jobs],
+        [delivery.origin.offset for *_, delivery in jobs],
     )
 
 
@@ -229,7 +228,7 @@ class Worker:
             raise
         except Exception as error:
             log.exception("job failed", type=job.name, id=str(leased.id))
-            return await self._failed(leased, Failure("bug", f"{type(error).__name__}: {error}"))
+            return await self._failed(leased, Failure.of("bug", f"{type(error).__name__}: {error}"))
         return await self._finish(leased, Recorded("ok", outcome.result), outcome)
 
     async def _leased_run(self, job: Job, leased: Leased) -> Outcome | None:

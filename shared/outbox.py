@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import structlog
+
 from contracts.message import Envelope, Event, Message, Reply
+from contracts.topics import TOPICS
 from shared.db import Connection
 from shared.ids import uuid7
 from shared.inbox import Recorded
 from shared.outcome import Meta, Outcome, Send, Tombstone
 from shared.telemetry import current_traceparent
 from shared.wire import encode
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,12 @@ class Sender:
         )
 
     def reply(self, to: Envelope, outcome: Recorded, now: datetime) -> Row | None:
-        """The row of the reply to a command; None where nobody wants one."""
+        """The row of the reply to a command; None where nobody wants one, or not on a topic of replies."""
         if to.replyto is None:
+            return None
+        if (topic := TOPICS.get(to.replyto)) is None or topic.kind != "replies":
+            # It would block the outbox for good: Kafka takes nothing for a topic that does not exist.
+            log.warning("no reply to a topic that is not declared for replies", topic=to.replyto, id=str(to.id))
             return None
         reply = Reply(
             command_id=to.id,

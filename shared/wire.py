@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -12,6 +13,9 @@ from contracts.registry import UnknownType, message_class
 from contracts.runtime import Reason
 
 CONTENT_TYPE = b"application/cloudevents+json; charset=UTF-8"
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+_NUL = "text with the character U+0000, which PostgreSQL cannot keep"
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,18 @@ class Unreadable(Exception):
 
 
 def encode(envelope: Envelope) -> bytes:
-    """The envelope as structured CloudEvents JSON; attributes that are None are left out."""
+    """The envelope as structured CloudEvents JSON; attributes that are None are left out.
+
+    Raises ValueError for what Kafka would not take or no receiver could read.
+    """
     attributes = {name: value for name, value in envelope if value is not None}
-    return orjson.dumps(attributes, default=str, option=orjson.OPT_UTC_Z)  # str: asyncpg's subclass of UUID
+    raw = orjson.dumps(attributes, default=str, option=orjson.OPT_UTC_Z)  # str: asyncpg's subclass of UUID
+    what = f"{envelope.type} for {envelope.subject[:100]!r}"
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"{what} takes {len(raw)} bytes; a message may take {MAX_MESSAGE_BYTES}")
+    if holds_nul(raw, attributes):
+        raise ValueError(f"{what} holds {_NUL}")
+    return raw
 
 
 def decode(raw: bytes) -> tuple[Envelope, Message]:
@@ -35,13 +48,31 @@ def decode(raw: bytes) -> tuple[Envelope, Message]:
         envelope = Envelope.model_validate_json(raw)
     except ValidationError as error:
         raise Unreadable("undecodable", describe(error)) from None
+    if holds_nul(raw, [value for name, value in envelope if name != "data"]):
+        raise Unreadable("undecodable", _NUL)
+    if holds_nul(raw, envelope.data):
+        raise Unreadable("invalid", _NUL, envelope)
     try:
-        message = message_class(envelope.type).model_validate(envelope.data)
+        return envelope, message_class(envelope.type).model_validate(envelope.data).upcast()
     except UnknownType as error:
         raise Unreadable("unknown_type", str(error), envelope) from None
     except ValidationError as error:
         raise Unreadable("invalid", describe(error), envelope) from None
-    return envelope, message.upcast()
+    except Exception as error:  # a validator or an upcast that fails is as final as a field of the wrong type
+        raise Unreadable("invalid", f"{type(error).__name__}: {error}", envelope) from error
+
+
+def holds_nul(raw: bytes, value: Any) -> bool:
+    """Whether a value holds U+0000, in a text or a key. `raw` is its JSON: a look at that first costs nothing."""
+    return b"\\u0000" in raw and _holds_nul(value)
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def describe(error: ValidationError) -> str:
