@@ -115,7 +115,7 @@ async def test_the_journal_tells_what_was_asked_but_no_token(
     asked = await control.requests(path="/v2/droplets", since=began)
     (entry,) = asked.requests
     assert (entry.method, entry.route, entry.status, entry.query) == ("GET", "/v2/droplets/{id}", 404, {"page": "3"})
-    assert entry.token == fingerprint(stand_in.token)
+    assert entry.token == fingerprint(stand_in.token) != fingerprint("dop_v1_another")
     assert stand_in.token not in entry.model_dump_json()
     assert asked.counts == {"GET /v2/droplets/{id} 404": 1, "GET /v2/account 200": 1}
     await control.forget_requests()
