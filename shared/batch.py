@@ -85,7 +85,7 @@ class Batch:
             if delivery.unreadable is None:
                 todo.append(delivery)
             elif delivery.dead_letter_id not in self._buried:
-                self._bury(delivery, Failure.of(delivery.unreadable.reason, delivery.unreadable.detail))
+                self.bury(delivery, Failure.of(delivery.unreadable.reason, delivery.unreadable.detail))
         return todo
 
     async def handle(self, run: Sequence[Delivery]) -> None:
@@ -95,7 +95,7 @@ class Batch:
             return
         first = run[0]
         if first.unreadable is not None:  # a replayed one that still is
-            self._fail(first, Failure.of(first.unreadable.reason, first.unreadable.detail))
+            self.fail(first, Failure.of(first.unreadable.reason, first.unreadable.detail))
             return
         kind = type(first.known[1])
         if job := self._service.jobs.get(kind):
@@ -128,7 +128,7 @@ class Batch:
         try:
             self.jobs.append((job, job.key(delivery.known[1]), delivery))
         except Exception as error:
-            self._fail(delivery, _bug(delivery, error))
+            self.fail(delivery, _bug(delivery, error))
         else:
             self._note(delivery, "queued")
 
@@ -139,7 +139,7 @@ class Batch:
             raise
         except Exception as error:
             self._unless_cut_off(error)
-            self._fail(delivery, _bug(delivery, error))
+            self.fail(delivery, _bug(delivery, error))
         else:
             self._decide(delivery, recorded, rows)
 
@@ -216,16 +216,16 @@ class Batch:
         """An event nobody here subscribed to is not ours to fail on; a command to us that nobody handles is."""
         message = delivery.known[1]
         if isinstance(message, Command):
-            self._bury(delivery, Failure.of("unhandled", f"{self._service.name} has no handler for {message.TYPE}"))
+            self.bury(delivery, Failure.of("unhandled", f"{self._service.name} has no handler for {message.TYPE}"))
 
-    def _fail(self, delivery: Delivery, failure: Failure) -> None:
+    def fail(self, delivery: Delivery, failure: Failure) -> None:
         """Hold a failing message for another attempt; what comes after it under its key waits."""
         self.failures += 1
         self._held_lines.add(delivery.line)
         self._hold.append((delivery, failure))
         self._note(delivery, "held", failure.detail)
 
-    def _bury(self, delivery: Delivery, failure: Failure, attempts: int = 1) -> None:
+    def bury(self, delivery: Delivery, failure: Failure, attempts: int = 1) -> None:
         """Give a message up: announce it, and answer whoever waits for it."""
         self.failures += 1
         self._dead.append((delivery, failure))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from struct import Struct
@@ -85,6 +86,8 @@ class Subscription:
         self, settings: Settings, group: str, topics: Sequence[str], handle: Callable[[Records], Awaitable[None]]
     ) -> None:
         self.topics = list(topics)
+        self._handle = handle
+        self._busy_since: float | None = None
         self._broker = KafkaBroker(
             settings.kafka_bootstrap_servers,
             security=_security(settings),
@@ -111,7 +114,7 @@ class Subscription:
             parser=self._parse,
             decoder=_undecoded,
         )
-        self._subscriber(handle)
+        self._subscriber(self._handled)
         # FastStream's own poll sleeps for as long again after it found nothing: records that come meanwhile wait.
         self._subscriber.get_msg = self._poll  # type: ignore[method-assign]
 
@@ -124,15 +127,19 @@ class Subscription:
         await self._broker.stop()
 
     def silent_for(self, now_ms: int) -> float | None:
-        """Seconds since the broker last answered a fetch of an assigned partition; None where nothing is assigned.
+        """Seconds since the broker last answered a fetch; None while a batch is in hand, or nothing is assigned.
 
         A ping of the broker does not see a consumer that is stuck; this does.
         """
         consumer: Any = self._consumer
-        assigned = consumer.assignment() if consumer else ()
+        assigned = consumer.assignment() if consumer and self._busy_since is None else ()
         polls = [consumer.last_poll_timestamp(tp) for tp in assigned]
         known = [poll for poll in polls if poll and poll > 0]
         return max(0.0, (now_ms - max(known)) / 1000) if known else None
+
+    def busy_for(self) -> float:
+        """Seconds for which the batch in hand has been handled; 0 where there is none."""
+        return time.monotonic() - self._busy_since if self._busy_since is not None else 0.0
 
     async def lag(self) -> dict[tuple[str, int], int]:
         """Records not yet handed over, by topic and partition, as far as the last fetch knows."""
@@ -148,6 +155,13 @@ class Subscription:
     @property
     def _consumer(self) -> AIOKafkaConsumer | None:
         return self._subscriber.consumer
+
+    async def _handled(self, records: Records) -> None:
+        self._busy_since = time.monotonic()
+        try:
+            await self._handle(records)
+        finally:
+            self._busy_since = None
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> Records:
         found = await consumer.getmany(timeout_ms=_IDLE_POLL_MS, max_records=_MAX_RECORDS)
@@ -267,8 +281,8 @@ async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str
     if settings.kafka_mock:
         return []  # its topics appear when they are used
     admin = AIOKafkaAdminClient(**_connection(settings), client_id="arcadia-admin")
-    await admin.start()
     try:
+        await admin.start()
         there = set(await admin.list_topics())
         missing = [topic for topic in topics if settings.kafka_prefix + topic.name not in there]
         new = [_new_topic(topic, settings) for topic in missing]
@@ -332,8 +346,8 @@ async def tail(
         fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
         isolation_level="read_committed" if committed else "read_uncommitted",
     )
-    await consumer.start()
     try:
+        await consumer.start()
         await _seek(consumer, [settings.kafka_prefix + topic for topic in topics], since_ms)
         yield consumer
     finally:

@@ -7,7 +7,8 @@ Four fates of what goes wrong (design of the runtime, docs/architecture.md):
     an outage of database or broker is waited out with growing pauses that hold no transaction
     a bug                           holds back its key alone for some more attempts, then the message is dead
 
-Past a limit of failing messages the consumer stops, so that a bad deploy does not drain a topic.
+Past a limit of failing messages the consumer stops, so that a bad deploy does not drain a topic: it keeps the batch in
+hand until an operator has decided enough of them, and the topic keeps the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -27,7 +29,8 @@ from contracts.message import Message
 from shared import dead_letters, metrics
 from shared.batch import Batch
 from shared.bus import Records
-from shared.db import CONTENTION, OUTAGES, Database
+from shared.db import CONTENTION, OUTAGES, SESSION_OUTAGES, Connection, Database
+from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery, delivered
 from shared.outbox import Sender
 from shared.service import Service
@@ -38,7 +41,7 @@ log = structlog.get_logger(__name__)
 DEAD_LETTER_LIMIT = 100
 _RETRY_IN_PLACE_S = 120.0  # then the batch is handed back: longer than max.poll.interval would cost the membership
 _LONGEST_PAUSE_S = 5.0
-_CONTENTION_TRIES = 5
+_TRIES = 5  # of a batch, before a single message of it is blamed
 _STOPPED_LOOK_S = 1.0
 _HELD_POLL_S = 0.2
 _HELD_IDLE_S = 2.0
@@ -46,6 +49,14 @@ _HELD_IDLE_S = 2.0
 
 class Stopped(Exception):
     """Too many messages fail: the batch is not handled until an operator has decided, or the code is mended."""
+
+
+class TooManyFailures(Exception):
+    """More of a batch's messages fail than the limit leaves room for: it is handled in parts, as far as that goes."""
+
+
+class HandedBack(Exception):
+    """The batch could not be committed in time, or the process is to end: its records will be delivered again."""
 
 
 class Consumer:
@@ -61,43 +72,75 @@ class Consumer:
     ) -> None:
         self.service = service
         self.stopped = False
-        self.busy_since: float | None = None
         self._database = database
         self._sender = Sender(service.name)
         self._wake = wake
         self._limit = dead_letter_limit
+        self._failing = 0
         self._look_at_limit = True
         self._held_due = asyncio.Event()
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Do not wait any longer for what is away: hand a batch that cannot be committed now back."""
+        self._leaving.set()
 
     async def handle(self, records: Records) -> None:
-        """Handle a batch to its end: when this returns, everything in it is committed or kept as held or dead."""
-        deliveries = [delivery for record in records if (delivery := delivered(record))]
-        self.busy_since = time.monotonic()
-        try:
-            with span(f"{self.service.name} batch", records=len(records)):
-                await self._persist(deliveries)
-        finally:
-            self.busy_since = None
+        """Handle a batch to its end: when this returns, everything in it is committed or kept as held or dead.
 
-    async def _persist(self, deliveries: Sequence[Delivery]) -> None:
+        Raises `HandedBack`.
+        """
+        deliveries = [delivery for record in records if (delivery := delivered(record))]
+        with span(f"{self.service.name} batch", records=len(records)):
+            await self._persist(deliveries, time.monotonic() + _RETRY_IN_PLACE_S)
+
+    async def _persist(self, deliveries: Sequence[Delivery], deadline: float) -> None:
         """Try until it is committed, or until the batch is better handed back."""
-        deadline = time.monotonic() + _RETRY_IN_PLACE_S
-        contended = 0
+        tries: Counter[str] = Counter()
         for pause in _pauses():
             try:
                 await self._check_limit()
-                return await self._commit(deliveries, split=contended >= _CONTENTION_TRIES)
+                return await self._commit(deliveries, split=tries["contention"] >= _TRIES)
+            except TooManyFailures:
+                return await self._persist_halves(deliveries, deadline)
             except CONTENTION as error:
-                contended += 1
-                self._retrying("contention", error)
+                self._retrying(tries, "contention", error)
             except Stopped as error:
                 self._stop(error)
                 pause = _STOPPED_LOOK_S  # noqa: PLW2901 - an operator's decision should be seen soon
             except OUTAGES as error:
-                self._retrying("outage", error)
-            if time.monotonic() > deadline:
-                raise TimeoutError("the batch could not be committed in time; it will be delivered again")
-            await asyncio.sleep(pause)
+                self._retrying(tries, "outage", error)
+            except Exception as error:
+                log.exception("batch failed outside its handlers", service=self.service.name)
+                self._retrying(tries, "error", error)
+                if tries["error"] >= _TRIES:
+                    return await self._isolate(deliveries, error, deadline)
+            await self._pause(pause, deadline)
+        return None
+
+    async def _pause(self, seconds: float, deadline: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._leaving.wait(), seconds)
+        if self._leaving.is_set() or time.monotonic() > deadline:
+            log.warning("batch handed back", service=self.service.name)
+            raise HandedBack
+
+    async def _persist_halves(self, deliveries: Sequence[Delivery], deadline: float) -> None:
+        middle = len(deliveries) // 2
+        await self._persist(deliveries[:middle], deadline)
+        await self._persist(deliveries[middle:], deadline)
+
+    async def _isolate(self, deliveries: Sequence[Delivery], error: Exception, deadline: float) -> None:
+        """Find the message that fails the whole batch, and give it up."""
+        if len(deliveries) > 1:
+            return await self._persist_halves(deliveries, deadline)
+        async with self._database.transaction() as conn:
+            batch = Batch(self.service, self._sender, conn, datetime.now(UTC))
+            await batch.claim(deliveries)
+            for delivery in batch.to_handle(deliveries):
+                batch.bury(delivery, Failure.of("bug", f"{type(error).__name__}: {error}"))
+            await batch.write()
+        self._committed(batch, 0.0)
         return None
 
     async def _commit(self, deliveries: Sequence[Delivery], *, split: bool) -> None:
@@ -108,23 +151,26 @@ class Consumer:
             await batch.claim(deliveries)
             for run in _runs(self.service, batch.to_handle(deliveries)):
                 await batch.handle(run)
-            if batch.failures > self._limit:
-                raise Stopped(f"{batch.failures} messages of one batch fail")
+            if self._failing + batch.failures > self._limit and len(deliveries) > 1:
+                raise TooManyFailures
             await batch.write()
-        self._look_at_limit = self._look_at_limit or batch.failures > 0
+        self._committed(batch, time.monotonic() - started)
+
+    def _committed(self, batch: Batch, seconds: float) -> None:
         if batch.failures:
+            self._look_at_limit = True
             self._held_due.set()
         self._wake(batch)
-        batch.report(time.monotonic() - started)
+        batch.report(seconds)
 
     async def _check_limit(self) -> None:
         if not self._look_at_limit:
             return
         async with self._database.connection() as conn:
-            failing = await dead_letters.count_recent(conn)
-        if failing >= self._limit:
-            raise Stopped(f"{failing} messages failed lately")
-        self._look_at_limit = failing > 0
+            self._failing = await dead_letters.count_recent(conn)
+        if self._failing >= self._limit:
+            raise Stopped(f"{self._failing} messages failed lately")
+        self._look_at_limit = self._failing > 0
         if self.stopped:
             log.info("consumer goes on", service=self.service.name)
         self.stopped = False
@@ -142,7 +188,8 @@ class Consumer:
             )
         self.stopped = True
 
-    def _retrying(self, reason: str, error: BaseException) -> None:
+    def _retrying(self, tries: Counter[str], reason: str, error: BaseException) -> None:
+        tries[reason] += 1
         metrics.RETRIES.labels(self.service.name, reason).inc()
         log.warning(
             "batch tried again", service=self.service.name, reason=reason, error=f"{type(error).__name__}: {error}"
@@ -150,14 +197,14 @@ class Consumer:
 
     async def retry_held(self) -> None:
         """Try held messages again when they are due, until cancelled."""
+        tries: Counter[str] = Counter()
         while True:
             try:
-                handled = await self._retry_one_held()
+                if not await self._retry_one_held():
+                    await self._rest_until_held()
             except (*OUTAGES, *CONTENTION) as error:
-                self._retrying("outage", error)
-                handled = False
-            if not handled:
-                await self._rest_until_held()
+                self._retrying(tries, "outage", error)
+                await asyncio.sleep(_HELD_IDLE_S)
 
     async def _rest_until_held(self) -> None:
         async with self._database.connection() as conn:
@@ -171,13 +218,29 @@ class Consumer:
             held = await dead_letters.lock_next_held(conn)
             if held is None:
                 return False
-            batch = Batch(self.service, self._sender, conn, datetime.now(UTC), retrying=held)
-            await batch.handle([held.delivery])
-            await batch.write()
+            batch = await self._retried(conn, held)
         self._look_at_limit = True
         self._wake(batch)
         batch.report(0.0)
         return True
+
+    async def _retried(self, conn: Connection, held: Held) -> Batch:
+        """A held message's next attempt, in the transaction that has its row. Whatever fails is its own failure."""
+        now = datetime.now(UTC)
+        try:
+            async with conn.transaction():
+                batch = Batch(self.service, self._sender, conn, now, retrying=held, contention_is_failure=True)
+                await batch.handle([held.delivery])
+                await batch.write()
+        except SESSION_OUTAGES:
+            raise
+        except Exception as error:
+            if conn.is_closed():
+                raise ConnectionResetError(f"the database closed the connection: {error}") from error
+            batch = Batch(self.service, self._sender, conn, now, retrying=held)
+            batch.fail(held.delivery, Failure.of("bug", f"{type(error).__name__}: {error}"))
+            await batch.write()
+        return batch
 
 
 def _runs(service: Service[Any], deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:

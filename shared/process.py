@@ -37,7 +37,9 @@ log = structlog.get_logger(__name__)
 
 _STARTUP_PAUSE_S = 1.0
 _HEARTBEAT_S = 5.0
-_STUCK_AFTER_S = 60.0
+_SILENT_AFTER_S = 10.0  # not ready; a fetch is answered within 50 ms
+_STUCK_AFTER_S = 60.0  # not alive: a restart may help
+_BUSY_TOO_LONG_S = 300.0  # the same; the consumer hands a batch back sooner
 _OUTBOX_TOO_OLD_S = 60.0
 _FLUSH_S = 5.0
 _HOUSEKEEPING = timedelta(minutes=10)
@@ -144,19 +146,25 @@ class Process:
 
     async def alive(self) -> dict[str, str | None]:
         """Whether the consumers make progress. (A ping of the broker would not see one that is stuck.)"""
+        busy = max((subscription.busy_for() for subscription in self.subscriptions), default=0.0)
+        silent = self._silent_for()
+        if busy > _BUSY_TOO_LONG_S:
+            return {"consumer": f"a batch has been in hand for {busy:.0f} s"}
+        return {"consumer": f"no answer to a fetch for {silent:.0f} s" if silent > _STUCK_AFTER_S else None}
+
+    def _silent_for(self) -> float:
         now_ms = int(time.time() * 1000)
-        silences = [silence for s in self.subscriptions if (silence := s.silent_for(now_ms)) is not None]
-        busy = self.consumer.busy_since is not None
-        stuck = not busy and silences and min(silences) > _STUCK_AFTER_S
-        return {"consumer": f"no answer to a fetch for {min(silences):.0f} s" if stuck else None}
+        return max((subscription.silent_for(now_ms) or 0.0 for subscription in self.subscriptions), default=0.0)
 
     async def ready(self) -> dict[str, str | None]:
         """Whether database, broker, consumer and outbox are as they should be."""
         age = await self.database.pool.fetchval("select outbox_age_s from v1_all_health")
         alive = await self.alive()
+        silent = self._silent_for()
         too_old = age is not None and age > _OUTBOX_TOO_OLD_S
         return {
             "database": None,
+            "broker": f"no answer to a fetch for {silent:.0f} s" if silent > _SILENT_AFTER_S else None,
             "consumer": "stopped: too many messages fail" if self.consumer.stopped else alive["consumer"],
             "outbox": f"the oldest message waits for {age:.0f} s" if too_old else None,
         }
@@ -180,6 +188,7 @@ async def running(service: Service[Any], settings: Settings) -> AsyncIterator[Pr
         for subscription in process.subscriptions:
             await _patiently(subscription.start, "broker")
             stack.push_async_callback(subscription.stop)
+        stack.callback(process.consumer.leave)
         log.info("service started", service=service.name, topics=service.consumed_topics())
         yield process
         log.info("service stops", service=service.name)
@@ -201,15 +210,42 @@ async def run(
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    started = asyncio.Event()
+    managers = [*(running(service, settings) for service in services), *beside]
+    serving = asyncio.create_task(_serve(managers, settings, started, stop))
+    asked = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        asked.cancel()
+        if not started.is_set():  # it may wait for a server that never comes
+            serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+
+
+async def _serve(
+    managers: Sequence[AbstractAsyncContextManager[Part]],
+    settings: Settings,
+    started: asyncio.Event,
+    stop: asyncio.Event,
+) -> None:
     health = HealthServer(settings.health_host, settings.health_port)
+    health.ready["process"] = _starting
     async with AsyncExitStack() as stack:
         serving = asyncio.create_task(health.run())
         stack.push_async_callback(_cancelled, [serving])
-        for manager in (*(running(service, settings) for service in services), *beside):
+        for manager in managers:
             part: Part = await stack.enter_async_context(manager)
             health.alive[part.name] = part.alive
             health.ready[part.name] = part.ready
+        del health.ready["process"]
+        started.set()
         await stop.wait()
+
+
+async def _starting() -> Mapping[str, str | None]:
+    return {"start": "the database or the broker is awaited, or the consumers are joining their groups"}
 
 
 async def _guarded(run: Callable[[], Awaitable[None]]) -> None:
