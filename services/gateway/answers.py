@@ -15,12 +15,11 @@ Answer = tuple[int, bytes]
 
 REFUSALS: dict[str, int] = {
     "not_found": 404,
-    "resource_not_found": 404,
-    "project_not_found": 404,
-    "held_sync_not_found": 404,
+    "not_found_at_provider": 404,
     "already_decided": 409,
-    "superseded": 409,
+    "resource_deleted": 409,
     "expired": 409,
+    "provider_denied_access": 502,
 }
 """The status of each refusal whose code is not simply 422."""
 

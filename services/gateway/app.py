@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
 
 from services.gateway import operations
 from services.gateway.auth import Verifier
@@ -35,19 +36,11 @@ MAX_BODY_BYTES = 1024 * 1024
 _GRACE_S = 10
 
 
-def create_app(settings: Settings) -> Litestar:
-    """The application. Raises `Misconfigured` where no token could ever be verified."""
-    verifier = Verifier(settings)
-
-    @asynccontextmanager
-    async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with opened(service, settings, verifier) as gateway:
-            app.state.gateway = gateway
-            yield
-
+def create_app(settings: Settings, gateway: Gateway | None = None) -> Litestar:
+    """The application of a gateway. Without one it serves its documentation alone."""
     app = Litestar(
         [_public(), _guarded()],
-        lifespan=[lifespan],
+        state=State({"gateway": gateway}),
         exception_handlers={Exception: to_response},
         openapi_config=openapi(),
         cors_config=_cors(settings),
@@ -84,9 +77,23 @@ async def serving(settings: Settings) -> AsyncIterator[Gateway]:
 
     Raises `Misconfigured`, and `OSError` where the port is taken.
     """
-    app = create_app(settings)
-    listener = socket.create_server((settings.gateway_host, settings.gateway_port))
-    config = uvicorn.Config(
+    verifier = Verifier(settings)
+    address = (settings.gateway_host, settings.gateway_port)
+    with socket.create_server(address) as listener:
+        async with opened(service, settings, verifier) as gateway:
+            server = _Server(_configuration(create_app(settings, gateway)))
+            task = asyncio.create_task(server.serve([listener]))
+            url = f"http://{settings.gateway_host}:{listener.getsockname()[1]}"
+            log.info("gateway serves", url=url)
+            try:
+                yield replace(gateway, url=url)
+            finally:
+                server.should_exit = True
+                await task
+
+
+def _configuration(app: Litestar) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http="httptools",
         lifespan="off",
@@ -95,16 +102,6 @@ async def serving(settings: Settings) -> AsyncIterator[Gateway]:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    server = _Server(config)
-    async with app.lifespan():
-        task = asyncio.create_task(server.serve([listener]))
-        url = f"http://{settings.gateway_host}:{listener.getsockname()[1]}"
-        log.info("gateway serves", url=url)
-        try:
-            yield replace(app.state.gateway, url=url)
-        finally:
-            server.should_exit = True
-            await task
 
 
 class _Server(uvicorn.Server):

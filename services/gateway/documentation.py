@@ -68,6 +68,7 @@ NOT_FOUND = problem(404, "not_found", "There is no such thing, or none that you 
 CONFLICT = problem(409, "already_decided", "The state of things does not allow it.")
 TOO_LARGE = problem(413, "body_too_large", "The body is larger than 1 MiB.")
 INVALID = problem(422, "validation_failed", "Some values cannot be used; see `errors`.", errors=[_INVALID])
+PROVIDER = problem(502, "provider_denied_access", "The provider does not accept our token; an operator must mend it.")
 FAILED = problem(500, "command_failed", "It was accepted and could not be carried out; an operator can replay it.")
 
 ALWAYS: dict[int, ResponseSpec] = {
@@ -77,6 +78,16 @@ ALWAYS: dict[int, ResponseSpec] = {
     503: problem(503, "unavailable", "An outage that will pass; see `retry-after`."),
 }
 """What every route that wants a token may answer."""
+
+WRITES = ALWAYS | {
+    403: FORBIDDEN,
+    404: NOT_FOUND,
+    409: CONFLICT,
+    413: TOO_LARGE,
+    422: INVALID,
+    500: FAILED,
+}
+"""What every route that writes may answer, beside its success."""
 
 _DESCRIPTION = """
 Everything needs a token (`Authorization: Bearer ...`) except what is marked public. A tenant sees what is its own;

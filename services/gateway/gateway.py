@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+from litestar import Request
 
 from contracts.runtime import GATEWAY_REPLIES
-from services.gateway.auth import Verifier
+from services.gateway.auth import Identity, Verifier
 from services.gateway.limits import RateLimit
 from services.gateway.store import Views
 from shared.config import Settings
@@ -19,6 +21,9 @@ from shared.outbox import Sender
 from shared.process import Process, running
 from shared.replies import Replies
 from shared.service import Service
+
+ApiRequest: TypeAlias = Request[Identity, Any, Any]
+"""A request that was admitted: `user` is who asks, `app.state.gateway` the gateway."""
 
 
 @dataclass(frozen=True)

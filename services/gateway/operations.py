@@ -21,7 +21,7 @@ from contracts.runtime import GATEWAY_REPLIES
 from services.gateway import store
 from services.gateway.answers import Answer, answer_to, is_final
 from services.gateway.auth import Identity
-from services.gateway.gateway import Gateway
+from services.gateway.gateway import ApiRequest, Gateway
 from services.gateway.problems import MEDIA_TYPE, Invalid, Problem, invalid
 from services.gateway.store import Operation
 from shared import outbox
@@ -36,10 +36,10 @@ FORGOTTEN_AFTER = timedelta(days=30)
 _LONGEST_KEY = 255
 # The looks at the outcome: at the first the reply has usually come and cut the pause short; the others are for replies
 # that passed while Kafka, or this instance's way to it, was down.
-_PAUSES_S = (0.25, 0.5, 0.75, 1.0, 1.0)
+_PAUSES_S = (0.25, 0.5, 0.75, 1.0, 1.0, 1.5)
 
 
-async def submit(request: Request[Identity, Any, Any], command: Command, *, ok: int = 200) -> ASGIResponse:
+async def submit(request: ApiRequest, command: Command, *, ok: int = 200) -> ASGIResponse:
     """Send a command on behalf of a request, and answer with what came of it, or with 202 and where to ask.
 
     `ok`: the status when it was done. The same key and request get the same answer, whichever instance they reach and
@@ -55,7 +55,7 @@ async def submit(request: Request[Identity, Any, Any], command: Command, *, ok: 
     return ASGIResponse(body=body, status_code=status, headers=headers, media_type=media_type)
 
 
-async def _operation(request: Request[Identity, Any, Any], command: Command) -> Operation:
+async def _operation(request: ApiRequest, command: Command) -> Operation:
     tenant, key = request.user.tenant_id, _idempotency_key(request)
     return Operation(
         id=derived_id("operation", tenant, key) if key else uuid7(),
@@ -130,7 +130,7 @@ async def _kept(gateway: Gateway, operation: Operation, outcome: Recorded, ok: i
 def describe(operation: Operation, outcome: Recorded | None) -> dict[str, Any]:
     """An operation as its callers see it."""
     return {
-        "id": operation.id,
+        "id": str(operation.id),
         "status": outcome.status if outcome else "pending",
         "command": operation.command_type,
         "accepted_at": operation.accepted_at,

@@ -116,13 +116,15 @@ def _problem(error: Exception) -> Problem:
 def _from_validation(error: ValidationException) -> Problem:
     """Litestar's and pydantic's findings, each with its path."""
     found = error.extra if isinstance(error.extra, list) else []
-    each = [Invalid(_source(e), str(e.get("key") or ""), str(e.get("message"))) for e in found]
-    return invalid(*each or [Invalid("body", "", error.detail)])
+    return invalid(*([_found(each) for each in found] or [Invalid("body", "", error.detail)]))
 
 
-def _source(found: Mapping[str, Any]) -> str:
-    source = found.get("source") or "body"
-    return str(getattr(source, "value", source))
+def _found(finding: Mapping[str, Any]) -> Invalid:
+    source = finding.get("source") or "body"
+    field, message = str(finding.get("key") or ""), str(finding.get("message"))
+    if field == "data":  # Litestar's name for a body that is not there
+        field, message = "", "A body is needed"
+    return Invalid(str(getattr(source, "value", source)), field, message)
 
 
 _FRAMEWORK = {

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -30,7 +31,7 @@ class Document(BaseModel):
     operation_id="message_schema",
     responses={200: answer(Document, "A JSON Schema (2020-12)."), 404: NOT_FOUND},
 )
-async def schema(file_name: str) -> ASGIResponse:
+async def schema(file_name: FromPath[str]) -> ASGIResponse:
     """Give the JSON Schema of a message's data, `<type>.json`; `envelope.json` is that of the envelope."""
     document = _schemas().get(file_name)
     if document is None:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from litestar import Request, get, post
+from litestar import get, post
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from contracts.inventory import DecideHeldSync, LinkResource, SyncInventory, UnlinkResource
+from contracts.inventory import DecideHeldSync, LinkResource, Resource, SyncInventory, UnlinkResource
 from contracts.kinds import ResourceKind
-from services.gateway.auth import Identity
-from services.gateway.documentation import ALWAYS, CONFLICT, FAILED, FORBIDDEN, INVALID, NOT_FOUND, TOO_LARGE, answer
+from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, NOT_FOUND, PROVIDER, WRITES, answer
+from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
 from services.gateway.problems import not_found
 from services.gateway.routes.operations import ACCEPTED
-from services.gateway.routes.reading import Cursor, Limit, Name, Words, json_answer
+from services.gateway.routes.reading import Cursor, Limit, Name, Time, Word, json_answer
 
 _EVENTS = 1000
 OPERATORS = {"operators_only": True}
 
 
-class Resource(BaseModel):
+# Litestar keeps the name `state` to itself.
+State = Annotated[
+    str | None,
+    QueryParameter(name="state", max_length=255, description="As the provider says; or `deleted`.", required=False),
+]
+
+
+class ResourceView(BaseModel):
     """A resource at the provider, as last seen."""
 
     id: UUID
@@ -47,7 +55,7 @@ class Resource(BaseModel):
     version: int
 
 
-class ResourceEvent(BaseModel):
+class ResourceEventView(BaseModel):
     """Something that happened to a resource."""
 
     id: UUID
@@ -62,14 +70,14 @@ class ResourceEvent(BaseModel):
 
 
 class ResourceList(BaseModel):
-    resources: list[Resource]
+    resources: list[ResourceView]
     count: int
     next: str | None
 
 
 class ResourceAnswer(BaseModel):
-    resource: Resource
-    events: list[ResourceEvent] = Field(description=f"The {_EVENTS} newest, newest first.")
+    resource: ResourceView
+    events: list[ResourceEventView] = Field(description=f"The {_EVENTS} newest, newest first.")
 
 
 class HeldSync(BaseModel):
@@ -98,18 +106,35 @@ class SyncRequest(BaseModel):
 
 class LinkRequest(BaseModel):
     deployment_id: UUID
-    effective_from: datetime | None = Field(default=None, description="Default: now. May lie in the past.")
+    effective_from: Time | None = Field(default=None, description="Default: now. May lie in the past.")
     tenant_id: Name | None = Field(default=None, description="The deployment's tenant, where it is not known here yet.")
 
 
 class UnlinkRequest(BaseModel):
-    effective_from: datetime | None = Field(default=None, description="Default: now. May lie in the past.")
+    effective_from: Time | None = Field(default=None, description="Default: now. May lie in the past.")
 
 
-class Done(BaseModel):
-    """What came of it, as the service that did it says."""
+class SyncAnswer(BaseModel):
+    """What each walk found, by kind: seen, discovered, updated, restored, struck, deleted, held, complete."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class AttributedAnswer(BaseModel):
+    resource: Resource
+
+
+class DecidedSync(BaseModel):
+    id: UUID
+    kind: str
+    missing: int
+    status: Literal["approved", "rejected"]
+
+
+class DecidedAnswer(BaseModel):
+    held_sync: DecidedSync
+    struck: int
+    deleted: int
 
 
 _RESOURCE = {
@@ -145,20 +170,21 @@ _EVENT = {
 }
 _LIST_ANSWER = answer(ResourceList, "A page.", {"resources": [_RESOURCE], "count": 1, "next": None})
 _ANSWER = answer(ResourceAnswer, "The resource.", {"resource": _RESOURCE, "events": [_EVENT]})
-_WRITE = ALWAYS | {200: answer(Done, "Done."), 202: ACCEPTED, 403: FORBIDDEN, 413: TOO_LARGE, 422: INVALID, 500: FAILED}
-_WRITE_ONE = _WRITE | {404: NOT_FOUND, 409: CONFLICT}
+_SYNC = WRITES | {200: answer(SyncAnswer, "The walks are done."), 202: ACCEPTED, 502: PROVIDER}
+_ATTRIBUTE = WRITES | {200: answer(AttributedAnswer, "The resource as it is now."), 202: ACCEPTED}
+_DECIDE = WRITES | {200: answer(DecidedAnswer, "What came of it."), 202: ACCEPTED}
 
 
 @get("/inventory", tags=["inventory"], operation_id="resources", responses=ALWAYS | {200: _LIST_ANSWER, 422: INVALID})
 async def resources(
     *,
-    request: Request[Identity, Any, Any],
-    kind: ResourceKind | None = None,
-    region: Words = None,
-    state: Words = None,
-    deployment: UUID | None = None,
-    tag: Words = None,
-    q: Words = None,
+    request: ApiRequest,
+    kind: FromQuery[ResourceKind | None] = None,
+    region: Word = None,
+    resource_state: State = None,
+    deployment: FromQuery[UUID | None] = None,
+    tag: Word = None,
+    q: Word = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> ASGIResponse:
@@ -170,7 +196,7 @@ async def resources(
         request.user,
         kind=kind,
         region=region,
-        state=state,
+        state=resource_state,
         deployment=deployment,
         tag=tag,
         q=q,
@@ -186,7 +212,7 @@ async def resources(
     operation_id="resource",
     responses=ALWAYS | {200: _ANSWER, 404: NOT_FOUND},
 )
-async def resource(request: Request[Identity, Any, Any], resource_id: UUID) -> ASGIResponse:
+async def resource(request: ApiRequest, resource_id: FromPath[UUID]) -> ASGIResponse:
     """Show a resource, also one that is gone, with what happened to it."""
     found = await request.app.state.gateway.views.find_resource(request.user, resource_id, events=_EVENTS)
     if found is None:
@@ -194,16 +220,16 @@ async def resource(request: Request[Identity, Any, Any], resource_id: UUID) -> A
     return json_answer(found)
 
 
-@post("/inventory/sync", tags=["inventory"], operation_id="sync", responses=_WRITE, opt=OPERATORS)
-async def sync(request: Request[Identity, Any, Any], data: SyncRequest | None = None) -> ASGIResponse:
+@post("/inventory/sync", tags=["inventory"], operation_id="sync", responses=_SYNC, opt=OPERATORS)
+async def sync(request: ApiRequest, data: JSONBody[SyncRequest | None] = None) -> ASGIResponse:
     """Mirror what is at the provider now. A long walk is answered with 202; the operation has the numbers when done."""
     return await submit(request, SyncInventory(kind=data.kind if data else None))
 
 
 @post(
-    "/inventory/{resource_id:uuid}/link", tags=["inventory"], operation_id="link", responses=_WRITE_ONE, opt=OPERATORS
+    "/inventory/{resource_id:uuid}/link", tags=["inventory"], operation_id="link", responses=_ATTRIBUTE, opt=OPERATORS
 )
-async def link(request: Request[Identity, Any, Any], resource_id: UUID, data: LinkRequest) -> ASGIResponse:
+async def link(request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[LinkRequest]) -> ASGIResponse:
     """Attribute a resource to a deployment."""
     return await submit(request, LinkResource(resource_id=resource_id, **dict(data)))
 
@@ -212,11 +238,11 @@ async def link(request: Request[Identity, Any, Any], resource_id: UUID, data: Li
     "/inventory/{resource_id:uuid}/unlink",
     tags=["inventory"],
     operation_id="unlink",
-    responses=_WRITE_ONE,
+    responses=_ATTRIBUTE,
     opt=OPERATORS,
 )
 async def unlink(
-    request: Request[Identity, Any, Any], resource_id: UUID, data: UnlinkRequest | None = None
+    request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[UnlinkRequest | None] = None
 ) -> ASGIResponse:
     """End a resource's attribution."""
     since = data.effective_from if data else None
@@ -231,8 +257,8 @@ async def unlink(
     opt=OPERATORS,
 )
 async def held_syncs(
-    request: Request[Identity, Any, Any],
-    status: Literal["open", "approved", "rejected", "superseded"] | None = None,
+    request: ApiRequest,
+    status: FromQuery[Literal["open", "approved", "rejected", "superseded"] | None] = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> ASGIResponse:
@@ -245,10 +271,10 @@ async def held_syncs(
     "/inventory/held-syncs/{held_sync_id:uuid}/approve",
     tags=["inventory"],
     operation_id="approve_held_sync",
-    responses=_WRITE_ONE,
+    responses=_DECIDE,
     opt=OPERATORS,
 )
-async def approve(request: Request[Identity, Any, Any], held_sync_id: UUID) -> ASGIResponse:
+async def approve(request: ApiRequest, held_sync_id: FromPath[UUID]) -> ASGIResponse:
     """Let the missing resources of a held sync be struck."""
     return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=True))
 
@@ -257,10 +283,10 @@ async def approve(request: Request[Identity, Any, Any], held_sync_id: UUID) -> A
     "/inventory/held-syncs/{held_sync_id:uuid}/reject",
     tags=["inventory"],
     operation_id="reject_held_sync",
-    responses=_WRITE_ONE,
+    responses=_DECIDE,
     opt=OPERATORS,
 )
-async def reject(request: Request[Identity, Any, Any], held_sync_id: UUID) -> ASGIResponse:
+async def reject(request: ApiRequest, held_sync_id: FromPath[UUID]) -> ASGIResponse:
     """Hold the sync to be mistaken: nothing is struck by it."""
     return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=False))
 

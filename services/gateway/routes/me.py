@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from litestar import Request, get
+from litestar import get
 from pydantic import BaseModel
 
-from services.gateway.auth import Identity
 from services.gateway.documentation import ALWAYS
+from services.gateway.gateway import ApiRequest
 
 
 class Me(BaseModel):
@@ -21,7 +19,7 @@ class Me(BaseModel):
 
 
 @get("/me", tags=["identity"], operation_id="me", responses=ALWAYS)
-async def me(request: Request[Identity, Any, Any]) -> Me:
+async def me(request: ApiRequest) -> Me:
     """Tell the caller who it is here."""
     who = request.user
     return Me(tenant_id=who.tenant_id, email=who.email, roles=list(who.roles), operator=who.operator)

@@ -7,13 +7,14 @@ from typing import Any, Literal
 from uuid import UUID
 
 import orjson
-from litestar import Request, get
+from litestar import get
+from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
 from services.gateway import operations
-from services.gateway.auth import Identity
 from services.gateway.documentation import ALWAYS, NOT_FOUND, answer
+from services.gateway.gateway import ApiRequest
 from services.gateway.problems import not_found
 from services.gateway.routes.reading import json_answer
 
@@ -55,7 +56,7 @@ ACCEPTED = answer(OperationAnswer, "Accepted; ask for the operation named in `Lo
     operation_id="operation",
     responses=ALWAYS | {200: answer(OperationAnswer, "The operation.", EXAMPLE), 404: NOT_FOUND},
 )
-async def operation(request: Request[Identity, Any, Any], operation_id: UUID) -> ASGIResponse:
+async def operation(request: ApiRequest, operation_id: FromPath[UUID]) -> ASGIResponse:
     """Show an operation and what came of it."""
     found = await operations.find(request.app.state.gateway, request.user, operation_id)
     if found is None:

@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from litestar import Request, get, patch
+from litestar import get, patch
+from litestar.params import FromPath, JSONBody
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
-from contracts.inventory import ClassifyProject
-from services.gateway.auth import Identity
-from services.gateway.documentation import ALWAYS, CONFLICT, FAILED, FORBIDDEN, INVALID, NOT_FOUND, TOO_LARGE, answer
+from contracts.inventory import ClassifyProject, Project
+from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, WRITES, answer
+from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
 from services.gateway.problems import Invalid, invalid
-from services.gateway.routes.inventory import OPERATORS, Done
+from services.gateway.routes.inventory import OPERATORS
 from services.gateway.routes.operations import ACCEPTED
 from services.gateway.routes.reading import Cursor, Limit, Name, json_answer
-
-
-class Project(BaseModel):
-    """A project at the provider, as last seen, with what an operator said of it."""
-
-    id: UUID
-    provider: str
-    provider_id: str
-    name: str
-    description: str
-    environment: str | None
-    is_default: bool
-    tenant_id: str | None
-    purpose: str | None
-    first_seen_at: datetime
-    last_seen_at: datetime
-    deleted_at: datetime | None
-    version: int
 
 
 class ProjectList(BaseModel):
     projects: list[Project]
     count: int
     next: str | None
+
+
+class ClassifiedAnswer(BaseModel):
+    project: Project
+    resources_changed: int = Field(description="Resources whose tenant changed with it.")
 
 
 class ClassifyRequest(BaseModel):
@@ -57,7 +43,7 @@ class ClassifyRequest(BaseModel):
     responses=ALWAYS | {200: answer(ProjectList, "A page."), 403: FORBIDDEN, 422: INVALID},
     opt=OPERATORS,
 )
-async def projects(request: Request[Identity, Any, Any], limit: Limit = LIMIT, cursor: Cursor = None) -> ASGIResponse:
+async def projects(request: ApiRequest, limit: Limit = LIMIT, cursor: Cursor = None) -> ASGIResponse:
     """List the projects that are at the provider."""
     return json_answer(await request.app.state.gateway.views.projects(after=after(cursor), limit=limit))
 
@@ -66,20 +52,10 @@ async def projects(request: Request[Identity, Any, Any], limit: Limit = LIMIT, c
     "/projects/{project_id:uuid}",
     tags=["projects"],
     operation_id="classify_project",
-    responses=ALWAYS
-    | {
-        200: answer(Done, "Done."),
-        202: ACCEPTED,
-        403: FORBIDDEN,
-        404: NOT_FOUND,
-        409: CONFLICT,
-        413: TOO_LARGE,
-        422: INVALID,
-        500: FAILED,
-    },
+    responses=WRITES | {200: answer(ClassifiedAnswer, "The project as it is now."), 202: ACCEPTED},
     opt=OPERATORS,
 )
-async def classify(request: Request[Identity, Any, Any], project_id: UUID, data: ClassifyRequest) -> ASGIResponse:
+async def classify(request: ApiRequest, project_id: FromPath[UUID], data: JSONBody[ClassifyRequest]) -> ASGIResponse:
     """Say whose a project is, or what it is for. Its resources' tenants follow."""
     fields = sorted(data.model_fields_set)
     if not fields:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response.base import ASGIResponse
-from pydantic import StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from services.gateway.paging import LIMIT
 
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT, description="Rows per page.", required=False)]
-Cursor = Annotated[str | None, Parameter(max_length=100, description="`next` of the page before.", required=False)]
-Words = Annotated[str | None, Parameter(min_length=1, max_length=255, pattern=r"^[^\x00]*$", required=False)]
+# PostgreSQL cannot store the character U+0000.
+_STORABLE = r"^[^\x00]*$"
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
-"""A string of a body. PostgreSQL cannot store the character U+0000."""
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT, description="Rows per page.", required=False)]
+Cursor = Annotated[str | None, QueryParameter(max_length=100, description="`next` of the page before.", required=False)]
+Word = Annotated[str | None, QueryParameter(min_length=1, max_length=255, pattern=_STORABLE, required=False)]
+"""A string of the query."""
+
+Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC))]
+"""A time of a body, with its offset from UTC."""
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_STORABLE)]
+"""A string of a body."""
 
 
 def json_answer(body: str | bytes) -> ASGIResponse:

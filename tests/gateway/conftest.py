@@ -1,0 +1,75 @@
+"""One database with a fleet, one gateway on it and a service that answers, for tests that need none of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from dev.stack import Stack
+from services.gateway.app import serving
+from services.gateway.gateway import Gateway
+from shared.config import Settings
+from shared.ids import uuid7
+from shared.process import running
+from tests.conftest import settings_for
+from tests.gateway.answering import answering
+from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client, world
+
+
+@pytest.fixture(scope="package")
+async def there(stack: Stack) -> AsyncIterator[World]:
+    """A database with a fleet, for all tests of the gateway."""
+    name = f"test_{uuid7().hex}"
+    admin = await asyncpg.connect(stack.database_url)
+    await admin.execute(f'create database "{name}"')
+    await admin.close()
+    async with world(settings_for(stack, f"{stack.database_url.rpartition('/')[0]}/{name}")) as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+async def gateway(there: World) -> AsyncIterator[Gateway]:
+    """A gateway on it."""
+    async with serving(there.settings) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="package")
+async def inventory(there: World) -> AsyncIterator[None]:
+    """The service that answers its commands."""
+    async with running(answering, there.settings):
+        yield
+
+
+@pytest.fixture
+async def alone(settings: Settings) -> AsyncIterator[World]:
+    """A database with a fleet, for one test alone."""
+    async with world(settings) as made:
+        yield made
+
+
+@pytest.fixture
+async def operator(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(gateway, OPERATOR) as http:
+        yield http
+
+
+@pytest.fixture
+async def acme(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(gateway, ACME) as http:
+        yield http
+
+
+@pytest.fixture
+async def globex(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(gateway, GLOBEX) as http:
+        yield http
+
+
+@pytest.fixture
+async def stranger(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(gateway, None) as http:
+        yield http

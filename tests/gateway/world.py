@@ -1,0 +1,146 @@
+"""A gateway on real servers with a small fleet of two tenants, and clients of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from pydantic import SecretStr
+
+from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
+from services.gateway.gateway import Gateway
+from shared.config import Settings
+from shared.migrate import migrate
+from tests.gateway.answering import EFFECTS
+
+_SERVICES = Path(__file__).parents[2] / "services"
+MIGRATIONS = {name: _SERVICES / name / "migrations" for name in ("inventory", "gateway")}
+
+OPERATOR = mint("platform-admin", "ops@arcadia.test", OPERATOR_ROLES)
+ACME = mint("acme", "ann@acme.test")
+GLOBEX = mint("globex", "gus@globex.test", ["admin"])
+
+
+@dataclass
+class Fleet:
+    """What is in the inventory: ids by name, and the tenant of each."""
+
+    resources: dict[str, UUID] = field(default_factory=dict)
+    tenants: dict[UUID, str | None] = field(default_factory=dict)
+    projects: dict[str, UUID] = field(default_factory=dict)
+    held_sync: UUID | None = None
+
+    def of(self, tenant: str | None) -> set[str]:
+        """The ids of a tenant's resources."""
+        return {str(id) for id, owner in self.tenants.items() if owner == tenant}
+
+
+@dataclass
+class World:
+    """A database with a fleet; gateways are started on it. `admin` sees and may do everything in the database."""
+
+    settings: Settings
+    admin: asyncpg.Connection[Any]
+    fleet: Fleet
+
+    async def effects(self) -> list[UUID]:
+        """The ids of the commands that took effect, each as often as it did."""
+        return [row["command_id"] for row in await self.admin.fetch("select command_id from inventory.effects")]
+
+
+@asynccontextmanager
+async def world(settings: Settings) -> AsyncIterator[World]:
+    """A migrated database with a fleet of acme, globex and nobody."""
+    update = {"jwt_secrets": [SecretStr(DEVELOPMENT_SECRET)], "gateway_port": 0, "rate_limit_per_minute": 0}
+    settings = settings.model_copy(update=update)
+    await migrate(settings, MIGRATIONS)
+    admin = await asyncpg.connect(settings.database_url.get_secret_value())
+    try:
+        await admin.execute(EFFECTS)
+        yield World(settings, admin, await _populate(admin))
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def client(gateway: Gateway, token: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway with a token."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    async with httpx.AsyncClient(base_url=gateway.url or "", headers=headers, timeout=20, trust_env=False) as http:
+        yield http
+
+
+async def _populate(admin: asyncpg.Connection[Any]) -> Fleet:
+    fleet = Fleet()
+    for tenant, count in (("acme", 5), ("globex", 4), (None, 2)):
+        name = tenant or "nobody"
+        project = await _insert_project(admin, name, tenant)
+        fleet.projects[name] = project
+        for n in range(count):
+            await _insert_resource(admin, fleet, f"{name}-web-{n}", tenant, project, region=("syd1", "nyc3")[n % 2])
+    gone = fleet.resources["acme-web-4"]
+    await admin.execute("update inventory.cloud_resources set deleted_at = now(), version = 2 where id = $1", gone)
+    fleet.held_sync = await _insert_held_sync(admin, [gone])
+    return fleet
+
+
+async def _insert_project(admin: asyncpg.Connection[Any], name: str, tenant: str | None) -> UUID:
+    id: UUID = await admin.fetchval(
+        """
+        insert into inventory.cloud_projects
+          (provider_id, name, description, is_default, tenant_id, first_seen_at, last_seen_at, version)
+        values ($1, $1, '', false, $2, now(), now(), 1) returning id
+        """,
+        name,
+        tenant,
+    )
+    return id
+
+
+async def _insert_resource(
+    admin: asyncpg.Connection[Any], fleet: Fleet, name: str, tenant: str | None, project: UUID, *, region: str
+) -> None:
+    id: UUID = await admin.fetchval(
+        """
+        insert into inventory.cloud_resources
+          (kind, provider_id, name, region, state, size_slug, tags, attrs, fingerprint, project_id, tenant_id,
+           first_seen_at, last_seen_at, version)
+        values ('droplet', 'do-' || $1, $1, $2, 'active', 's-1vcpu-1gb', array['web', $1], '{"vcpus": 1}', '', $3, $4,
+                now(), now(), 1)
+        returning id
+        """,
+        name,
+        region,
+        project,
+        tenant,
+    )
+    await admin.execute(
+        """
+        insert into inventory.cloud_resource_events (resource_id, event_type, changes, tenant_id, version, occurred_at)
+        values ($1, 'discovered', '{}', $2, 1, now())
+        """,
+        id,
+        tenant,
+    )
+    fleet.resources[name] = id
+    fleet.tenants[id] = tenant
+
+
+async def _insert_held_sync(admin: asyncpg.Connection[Any], missing: list[UUID]) -> UUID:
+    id: UUID = await admin.fetchval(
+        """
+        with walk as (
+          insert into inventory.syncs (kind, command_id, status, started_at, finished_at)
+          values ('droplet', gen_random_uuid(), 'held', now(), now()) returning id)
+        insert into inventory.held_syncs (id, kind, known, missing, resource_ids, held_at)
+        select id, 'droplet', 11, 1, $1::uuid[], now() from walk returning id
+        """,
+        missing,
+    )
+    return id
