@@ -21,7 +21,7 @@ setup: .venv/.complete ## make the environment .venv, as the locks say
 	@echo "ready: .venv/bin/arcadia --help"
 
 demo: .venv/.complete ## tell the story on a stack of its own, from nothing; KEEP=1 leaves the stack running
-	@.venv/bin/arcadia demo $(if $(KEEP),--keep)
+	@.venv/bin/python -m dev.demo $(if $(KEEP),--keep)
 
 test: .venv/.complete ## all tests but the long ones, on real PostgreSQL and Apache Kafka; ARGS="-k inventory" chooses
 	@$(PYTEST) -m "not long" $(ARGS)

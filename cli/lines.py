@@ -64,17 +64,17 @@ class Seen:
         line.append(f"{self.at.astimezone():%H:%M:%S}.{self.at.microsecond // 1000:03} ", "dim")
         line.append(f"{short_topic(self.topic):<22} ", "dim")
         line.append(f"{short_type(self.type):<21} ", style)
-        line.append(f"{short_id(_printable(self.key)):<10} ")
+        line.append(f"{short_id(printable(self.key)):<10} ")
         if self.envelope is not None:
-            line.append(f"{_printable(self.envelope.tenantid or '-'):<10} ", "blue")
-            line.append(f"{_printable(self.envelope.actor or '-'):<12} ", "dim")
+            line.append(f"{printable(self.envelope.tenantid or '-'):<10} ", "blue")
+            line.append(f"{printable(self.envelope.actor or '-'):<12} ", "dim")
         line.append(self._gist())
         line.rstrip()
         return line
 
     def _gist(self) -> str:
         if self.envelope is not None:
-            return _shortened(_printable(gist(self.envelope.data)), _GIST_LENGTH)
+            return _shortened(printable(gist(self.envelope.data)), _GIST_LENGTH)
         origin = f"partition {self.partition}, offset {self.offset}"
         return "the key is forgotten" if self.raw is None else f"{len(self.raw)} bytes that are no envelope, {origin}"
 
@@ -97,7 +97,7 @@ def short_type(message_type: str) -> str:
     """`arcadia.inventory.resource-linked.v1` -> `resource-linked`; a later version stays visible."""
     match = TYPE_PATTERN.match(message_type)
     if match is None:
-        return _printable(message_type)
+        return printable(message_type)
     return match["name"] if match["version"] == "1" else f"{match['name']}.v{match['version']}"
 
 
@@ -158,6 +158,6 @@ def _shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without control characters: names are chosen by tenants, and a terminal obeys escape sequences."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

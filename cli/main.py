@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from cli import contracts, running, stack, tail
+from cli import contracts, dead_letters, development, republish, running, stack, status, tail
 from cli.errors import explained
 
 app = typer.Typer(
@@ -18,12 +18,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(running.up)
-app.command()(running.run)
-app.command()(running.migrate)
-app.command()(tail.tail)
-app.add_typer(stack.app, name="stack")
+for command in (running.up, running.run, running.migrate, tail.tail, status.status, republish.republish):
+    app.command()(command)
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(contracts.app, name="contracts")
+app.add_typer(stack.app, name="stack")
+for command in (development.token, development.demo):
+    app.command()(command)
 
 
 def main() -> None:

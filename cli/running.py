@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from cli import services, settings
 if TYPE_CHECKING:
     from shared.config import Settings
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Names = Annotated[list[str], typer.Argument(help="Names of services.", show_default=False)]
 
@@ -41,6 +42,7 @@ def up() -> None:
     """
     with ExitStack() as stack:
         _start_missing(stack)
+        _accept_development_tokens()
         os.environ.setdefault("LOG_FORMAT", "console")
         migrate()
         _serve(services.names(), settings.load())
@@ -59,8 +61,28 @@ def _start_missing(stack: ExitStack) -> None:
     stand_ins = [wanted[name] for name in missing if name in wanted]
     if stand_ins:
         console.print(f"Stand-ins serve for: {', '.join(stand_ins)}. Nothing is asked of the real ones.")
+        _forget_tokens()
     local = stack.enter_context(Stack(settings.STACK, stand_ins=stand_ins, say=console.print))
     os.environ.update({name: local.settings[name] for name in missing})
+
+
+def _forget_tokens() -> None:
+    """Give the stand-in a token that is nobody's, and keep real ones out of its journal."""
+    from dev.digitalocean.app import TOKEN_PREFIX
+
+    for name in [name for name in os.environ if name.startswith("DO_") and name.endswith("_TOKEN")]:
+        del os.environ[name]
+    os.environ["DO_API_TOKEN"] = f"{TOKEN_PREFIX}stand_in"
+
+
+def _accept_development_tokens() -> None:
+    """Without any way to verify a token the gateway would not start."""
+    if os.environ.get("JWT_SECRETS") or os.environ.get("JWT_KEYS_FILE"):
+        return
+    from dev.tokens import DEVELOPMENT_SECRET
+
+    console.print("JWT_SECRETS is not set. The gateway accepts tokens of `arcadia token`, which anybody can mint.")
+    os.environ["JWT_SECRETS"] = json.dumps([DEVELOPMENT_SECRET])
 
 
 def _serve(names: Sequence[str], chosen: Settings) -> None:

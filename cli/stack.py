@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dev.stack import Stack
 
 app = typer.Typer(help="PostgreSQL, Kafka and the stand-ins on this machine, without Docker.")
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Name = Annotated[str, typer.Option("--name", help="Stacks of different names run side by side.")]
 

@@ -34,7 +34,7 @@ class HealthServer:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(self._app, interface="asgi3", log_config=None, access_log=False, lifespan="off")
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         log.info("health", url=self.url)

@@ -1,0 +1,210 @@
+"""`arcadia status`: how everything is, on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli import settings
+from cli.errors import explained
+from cli.operators import rows, schemas, sight
+
+if TYPE_CHECKING:
+    from shared.config import Settings
+
+_BROKER_S = 5.0
+_OUTBOX_OLD_S = 60.0
+_SEEN_WITHIN_S = 20.0  # a process says every 5 s that it is there
+
+_WALKS = """
+    select kind, max(started_at) as last, (array_agg(status order by started_at desc))[1] as result,
+      max(finished_at) filter (where status = 'complete') as complete
+    from inventory.v1_all_syncs group by kind order by kind
+    """
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Picture:
+    """What was found: a row per service, and what services publish about themselves."""
+
+    services: dict[str, Row] = field(default_factory=dict)
+    walks: list[Row] = field(default_factory=list)
+    held: list[Row] = field(default_factory=list)
+    slots: list[Row] = field(default_factory=list)
+    broker: str | None = None
+    """What is wrong with the broker."""
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")] = False,
+) -> None:
+    """Show every service's processes, outbox, jobs, dead letters and lag, and how fresh the inventory is.
+
+    Exit code 1 where something needs an operator.
+    """
+    console = Console()
+    try:
+        while True:
+            picture = asyncio.run(look(settings.load()))
+            if watch:
+                console.clear()
+            for part in draw(picture, datetime.now(UTC)):
+                console.print(part)
+            if not watch:
+                raise typer.Exit(1 if worries(picture) else 0)
+            asyncio.run(asyncio.sleep(2))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+async def look(chosen: Settings) -> Picture:
+    """Read what the services publish about themselves."""
+    picture = Picture(broker=await _broker_trouble(chosen))
+    async with sight(chosen) as conn:
+        for schema in await schemas(conn):
+            (health,) = await rows(conn, schema, "v1_all_health")
+            alive = [process for process in health["processes"] if _seen_lately(process)]
+            picture.services[schema] = {**health, "processes": alive}
+        if "inventory" in picture.services:
+            picture.walks = [dict(row) for row in await conn.fetch(_WALKS)]
+        picture.held = await rows(conn, "inventory", "v1_all_held_syncs")
+        picture.slots = await rows(conn, "scheduler", "v1_all_slots")
+    return picture
+
+
+def _seen_lately(process: Row) -> bool:
+    seen = datetime.fromisoformat(process["seen_at"])
+    return (datetime.now(UTC) - seen).total_seconds() < _SEEN_WITHIN_S
+
+
+def worries(picture: Picture) -> list[str]:
+    """What needs an operator, in words."""
+    found = [f"Kafka: {picture.broker}"] if picture.broker else []
+    for name, row in picture.services.items():
+        if not row["processes"]:
+            found.append(f"{name} is not running: arcadia run {name}")
+        if any(process["report"].get("stopped") for process in row["processes"]):
+            found.append(f"{name} has stopped, because too many messages fail: arcadia dead-letters list")
+        if (row["outbox_age_s"] or 0) > _OUTBOX_OLD_S:
+            found.append(f"{name} does not publish: its oldest message waits for {_ago(row['outbox_age_s'])}")
+        if row["dead"]:
+            found.append(f"{name} gave up on {row['dead']} messages: arcadia dead-letters list --service {name}")
+    found += [
+        f"a sync of {held['kind']} is held, {held['missing']} of {held['known']} were missing"
+        for held in _open(picture)
+    ]
+    return found
+
+
+def draw(picture: Picture, now: datetime) -> list[Table | Text]:
+    """The screen."""
+    parts: list[Table | Text] = [_services(picture)]
+    if picture.walks:
+        parts.append(_inventory(picture, now))
+    if picture.slots:
+        parts.append(_schedule(picture, now))
+    found = worries(picture)
+    parts.append(Text("\n".join(f"! {worry}" for worry in found), "yellow") if found else Text("all is well", "green"))
+    return parts
+
+
+def _services(picture: Picture) -> Table:
+    table = _table("service", "up", "memory", "outbox", "oldest", "queued", "running", "held", "dead", "lag")
+    for name, row in picture.services.items():
+        reports = [process["report"] for process in row["processes"]]
+        table.add_row(
+            Text(name, "bold"),
+            str(len(reports)) if reports else Text("none", "red"),
+            f"{max((report.get('memory_mb') or 0 for report in reports), default=0)} MB" if reports else "-",
+            str(row["outbox_depth"]),
+            _ago(row["outbox_age_s"]),
+            str(row["jobs_queued"]),
+            str(row["jobs_running"]),
+            _alarming(row["held"]),
+            _alarming(row["dead"]),
+            str(sum(report.get("lag") or 0 for report in reports)) if reports else "?",
+        )
+    return table
+
+
+def _inventory(picture: Picture, now: datetime) -> Table:
+    """The newest walk of each kind, and when one last saw everything."""
+    table = _table("inventory", "last walk", "result", "complete")
+    for walk in picture.walks:
+        table.add_row(
+            Text(walk["kind"], "bold"),
+            _before(walk["last"], now),
+            Text(walk["result"], "" if walk["result"] in ("complete", "running") else "yellow"),
+            _before(walk["complete"], now) if walk["complete"] else Text("never", "yellow"),
+        )
+    return table
+
+
+def _schedule(picture: Picture, now: datetime) -> Table:
+    table = _table("schedule", "cron", "last", "next")
+    for slot in sorted(picture.slots, key=lambda slot: slot["next_at"]):
+        due = slot["next_at"]
+        table.add_row(
+            Text(slot["name"], "bold"),
+            slot["cron"],
+            _before(slot["fired_at"], now) if slot["fired_at"] else "never",
+            f"in {_ago((due - now).total_seconds())}" if due > now else Text("due", "yellow"),
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _open(picture: Picture) -> Sequence[Row]:
+    return [held for held in picture.held if held["status"] == "open"]
+
+
+def _alarming(count: int) -> Text:
+    return Text(str(count), "red" if count else "")
+
+
+def _before(moment: datetime, now: datetime) -> str:
+    return f"{_ago((now - moment).total_seconds())} ago"
+
+
+def _ago(seconds: float | None) -> str:
+    """A duration as a person says it."""
+    if seconds is None:
+        return "-"
+    left = timedelta(seconds=round(float(seconds)))
+    if left.days:
+        return f"{left.days} d {left.seconds // 3600} h"
+    minutes, rest = divmod(left.seconds, 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{rest} s"
+
+
+async def _broker_trouble(chosen: Settings) -> str | None:
+    """Why the broker does not answer; None where it does."""
+    from shared.bus import ensure_topics
+
+    try:
+        async with asyncio.timeout(_BROKER_S):
+            await ensure_topics(chosen, [])
+    except Exception as error:
+        words = explained(error)
+        if words is None:
+            raise
+        return words.splitlines()[0]
+    return None
