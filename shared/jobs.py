@@ -21,7 +21,7 @@ import structlog
 
 from contracts.message import Envelope, Message
 from shared import dead_letters, inbox, metrics, outbox
-from shared.db import CONTENTION, OUTAGES, Connection, Database
+from shared.db import CONTENTION, OUTAGES, SESSION_OUTAGES, Connection, Database
 from shared.dead_letters import Failure
 from shared.delivery import Delivery, Origin
 from shared.inbox import Recorded
@@ -55,10 +55,12 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Leased:
-    """A job's row while this worker holds it."""
+    """A job's row while this worker holds it. `begun`: an earlier run may have done a part of it."""
 
     id: UUID
+    holder: UUID
     delivery: Delivery
+    begun: bool
     attempts: int
     put_offs: int
     progress: dict[str, Any] | None
@@ -121,7 +123,6 @@ class Worker:
     def __init__(
         self, database: Database, sender: Sender, jobs: Sequence[Job], resources: Any, wake_relay: Callable[[], None]
     ) -> None:
-        self.holder = uuid4()
         self._database = database
         self._sender = sender
         self._jobs = jobs
@@ -149,11 +150,13 @@ class Worker:
                     await self._rest(job)
                 else:
                     await self._attempt(job, leased)
-            except asyncpg.UniqueViolationError:
-                continue  # another worker took the job of this key at the same moment
-            except (*OUTAGES, *CONTENTION, LeaseLost) as error:
+            except (*OUTAGES, *CONTENTION, asyncpg.UniqueViolationError, LeaseLost) as error:
+                # (A unique violation: another worker took a job of this key at the same moment.)
                 log.warning("job interrupted", job=job.name, error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+            except Exception:
+                log.exception("a job's outcome could not be recorded; its lease runs out", job=job.name)
+                await asyncio.sleep(_POLL_S)
 
     async def _rest(self, job: Job) -> None:
         with suppress(TimeoutError):
@@ -161,43 +164,42 @@ class Worker:
         self._due[job.name].clear()
 
     async def _take(self, job: Job) -> Leased | None:
+        holder = uuid4()  # one for each lease: this process may itself have lost the job that it takes over
         row = await self._database.pool.fetchrow(
             """
             with next as (
               select id from jobs j
               where name = $1 and run_at <= now()
-                and (status = 'queued' or status = 'running' and leased_until < now())
-                and not exists (
-                  select from jobs e where e.name = j.name and e.key = j.key and e.position < j.position
-                    and e.status in ('queued', 'running'))
+                and (status = 'running' and leased_until < now()
+                  or status = 'queued' and not exists (
+                    select from jobs e where e.name = j.name and e.key = j.key
+                      and (e.status = 'running' or e.status = 'queued' and e.position < j.position)))
               order by position limit 1
               for update skip locked)
             update jobs set status = 'running', holder = $2, leased_until = now() + $3::interval,
               started_at = coalesce(started_at, now())
             from next where jobs.id = next.id
-            returning jobs.*
+            returning jobs.*, old.started_at is not null as begun
             """,
             job.name,
-            self.holder,
+            holder,
             job.lease,
         )
         if row is None:
             return None
         origin = Origin(row["topic"], row["partition"], row["record_offset"])
         delivery = Delivery.of(origin, row["key"], row["envelope"])
-        return Leased(row["id"], delivery, row["attempts"], row["put_offs"], row["progress"])
+        return Leased(row["id"], holder, delivery, row["begun"], row["attempts"], row["put_offs"], row["progress"])
 
     async def _attempt(self, job: Job, leased: Leased) -> None:
         started = time.monotonic()
-        envelope = leased.envelope
-        with span(f"job {job.name}", parent=envelope.traceparent, job=str(leased.id)):
+        envelope = leased.delivery.envelope
+        with span(f"job {job.name}", parent=envelope.traceparent if envelope else None, job=str(leased.id)):
             try:
                 outcome = await self._run(job, leased)
             except asyncio.CancelledError:
                 with suppress(*OUTAGES):
-                    await self._put_back(leased)
-                raise
-            except (*OUTAGES, *CONTENTION, LeaseLost):
+                    await self._requeue(leased, timedelta(0), "the process was asked to stop")
                 raise
         seconds = time.monotonic() - started
         metrics.JOBS.labels(self._sender.service, job.name, outcome).inc()
@@ -207,29 +209,37 @@ class Worker:
             type=job.name,
             id=str(leased.id),
             key=leased.delivery.key,
-            tenant=envelope.tenantid,
+            tenant=envelope.tenantid if envelope else None,
             outcome=outcome,
             seconds=round(seconds, 3),
         )
 
     async def _run(self, job: Job, leased: Leased) -> str:
         """One attempt. Gives the word for what came of it."""
-        envelope = leased.envelope
-        if envelope.expires is not None and envelope.expires < datetime.now(UTC):
+        if (unreadable := leased.delivery.unreadable) is not None:  # this code is another than that which queued it
+            return await self._bury(leased, Failure.of(unreadable.reason, unreadable.detail))
+        if not leased.begun and _expired(leased.envelope):
             return await self._finish(leased, Recorded("refused", code="expired"), Outcome())
         try:
-            outcome = await self._leased_run(job, leased) or Outcome()
-        except Refused as refusal:
-            recorded = Recorded("refused", code=refusal.code, detail=refusal.detail or None)
-            return await self._finish(leased, recorded, Outcome())
+            return await self._do(job, leased)
         except PutOff as put_off:
             return await self._put_off(leased, put_off)
-        except (*OUTAGES, *CONTENTION, LeaseLost):
+        except LeaseLost:
             raise
+        except SESSION_OUTAGES as error:
+            return await self._interrupted(leased, error)
         except Exception as error:
             log.exception("job failed", type=job.name, id=str(leased.id))
             return await self._failed(leased, Failure.of("bug", f"{type(error).__name__}: {error}"))
-        return await self._finish(leased, Recorded("ok", outcome.result), outcome)
+
+    async def _do(self, job: Job, leased: Leased) -> str:
+        """Run the job and record what it decided; what cannot be recorded is its failure too."""
+        try:
+            outcome = await self._leased_run(job, leased) or Outcome()
+            recorded = Recorded("ok", outcome.result)
+        except Refused as refusal:
+            outcome, recorded = Outcome(), Recorded("refused", code=refusal.code, detail=refusal.detail or None)
+        return await self._finish(leased, recorded, outcome)
 
     async def _leased_run(self, job: Job, leased: Leased) -> Outcome | None:
         """The job itself, beside the renewal of its lease: when the lease is lost, the job is stopped."""
@@ -255,8 +265,9 @@ class Worker:
             await asyncio.sleep(job.lease.total_seconds() / 4)
             asked = time.monotonic()
             with suppress(*OUTAGES):
-                if not await self._renewed(job, leased):
-                    return
+                async with asyncio.timeout(until - asked):
+                    if not await self._renewed(job, leased):
+                        return
                 until = asked + job.lease.total_seconds()
 
     async def _renewed(self, job: Job, leased: Leased) -> bool:
@@ -266,7 +277,7 @@ class Worker:
             where id = $1 and holder = $2 and status = 'running' returning true
             """,
             leased.id,
-            self.holder,
+            leased.holder,
             job.lease,
         )
         return bool(renewed)
@@ -294,7 +305,7 @@ class Worker:
         mine = await conn.fetchval(
             "select true from jobs where id = $1 and holder = $2 and status = 'running' for update",
             leased.id,
-            self.holder,
+            leased.holder,
         )
         if not mine:
             raise LeaseLost(str(leased.id))
@@ -319,25 +330,30 @@ class Worker:
         self, conn: Connection, leased: Leased, recorded: Recorded, rows: list[outbox.Row], now: datetime
     ) -> None:
         await inbox.record(conn, {leased.id: recorded}, now)
-        reply = self._sender.reply(leased.envelope, recorded, now)
+        envelope = leased.delivery.envelope
+        reply = self._sender.reply(envelope, recorded, now) if envelope else None
         await outbox.insert(conn, [*rows, reply] if reply else rows)
 
     async def _put_off(self, leased: Leased, put_off: PutOff) -> str:
         growing = min(_LONGEST_PUT_OFF_S, 2.0 ** min(leased.put_offs + 1, 12))
-        after = put_off.after or timedelta(seconds=growing * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+        pause = timedelta(seconds=growing * random.uniform(0.75, 1.25))  # noqa: S311 - spreads load, guards nothing
+        after = pause if put_off.after is None else put_off.after
         await self._requeue(leased, after, put_off.reason, put_offs=1)
         return "put_off"
 
-    async def _put_back(self, leased: Leased) -> None:
-        await self._requeue(leased, timedelta(0), "the process was asked to stop")
+    async def _interrupted(self, leased: Leased, error: BaseException) -> str:
+        """The database went away under the job. Where this fails for the same reason, its lease runs out."""
+        log.warning("job interrupted", id=str(leased.id), error=str(error))
+        pause = timedelta(seconds=random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+        await self._requeue(leased, pause, f"{type(error).__name__}: {error}")
+        return "interrupted"
 
     async def _failed(self, leased: Leased, failure: Failure) -> str:
         if leased.attempts + 1 < _ATTEMPTS:
             pause = dead_letters.BACK_OFF[min(leased.attempts, len(dead_letters.BACK_OFF) - 1)]
             await self._requeue(leased, pause, failure.detail, attempts=1)
             return "retried"
-        await self._bury(leased, failure)
-        return "dead"
+        return await self._bury(leased, failure)
 
     async def _requeue(
         self, leased: Leased, after: timedelta, reason: str, *, attempts: int = 0, put_offs: int = 0
@@ -349,24 +365,25 @@ class Worker:
             where id = $1 and holder = $2 and status = 'running'
             """,
             leased.id,
-            self.holder,
+            leased.holder,
             after,
             reason,
             attempts,
             put_offs,
         )
 
-    async def _bury(self, leased: Leased, failure: Failure) -> None:
+    async def _bury(self, leased: Leased, failure: Failure) -> str:
         """Give the job up: a dead letter that can be replayed, and an answer for whoever waits."""
         now = datetime.now(UTC)
-        recorded = Recorded(
-            "failed", code=failure.reason, detail={"dead_letter_id": str(leased.delivery.dead_letter_id)}
-        )
+        detail = {"dead_letter_id": str(leased.delivery.dead_letter_id), "reason": failure.detail}
+        recorded = Recorded("failed", code=failure.reason, detail=detail)
         event = dead_letters.announcement(self._sender.service, leased.delivery, failure, leased.attempts + 1, now)
+        envelope = leased.delivery.envelope
+        meta = meta_of(envelope, now) if envelope else Meta(leased.id, now)
         async with self._database.transaction() as conn:
             await self._fence(conn, leased)
             await dead_letters.bury(conn, [(leased.delivery, failure)], now)
-            row = self._sender.announce(event, dead_letters_topic(self._sender.service), meta_of(leased.envelope, now))
+            row = self._sender.announce(event, dead_letters_topic(self._sender.service), meta)
             await self._answer(conn, leased, recorded, [row], now)
             await conn.execute(
                 "update jobs set status = 'failed', finished_at = $2, error = $3 where id = $1",
@@ -375,6 +392,11 @@ class Worker:
                 failure.detail,
             )
         self._wake_relay()
+        return "dead"
+
+
+def _expired(envelope: Envelope) -> bool:
+    return envelope.expires is not None and envelope.expires < datetime.now(UTC)
 
 
 def dead_letters_topic(service: str) -> str:
