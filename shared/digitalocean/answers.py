@@ -85,7 +85,7 @@ def unreadable(call: Call, message: str, status: int) -> ProviderError:
 
 
 def told_wait(answer: httpx.Response) -> float | None:
-    """The seconds that a 429 asks to wait, or None where it names no time, or one that is past.
+    """The seconds that a 429 asks to wait, below 0 where the time it names is past, or None where it names none.
 
     `ratelimit-reset` has been recorded almost an hour in the past on a real 429, and `retry-after` comes only with the
     limit per minute.
@@ -94,7 +94,7 @@ def told_wait(answer: httpx.Response) -> float | None:
     if told is None:
         reset = answer.headers.get("ratelimit-reset", "")
         told = int(reset) - datetime.now(UTC).timestamp() if reset.isdecimal() else None
-    return min(told, LONGEST_TOLD_WAIT) if told and told > 0 else None
+    return None if told is None else min(told, LONGEST_TOLD_WAIT)
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -83,9 +83,10 @@ async def test_a_read_that_keeps_failing_is_unavailable(trouble: httpx.Response 
     assert len(script.requests) == ATTEMPTS
 
 
-async def test_a_read_that_is_never_json_is_a_bad_answer() -> None:
+@pytest.mark.parametrize("text", ["<html>Maintenance</html>", "[]", ""])
+async def test_a_read_that_is_never_a_json_object_is_a_bad_answer(text: str) -> None:
     with pytest.raises(BadAnswer, match="not a JSON object"):
-        await read(Script(httpx.Response(200, text="<html>Maintenance</html>")))
+        await read(Script(httpx.Response(200, text=text)))
 
 
 @pytest.mark.parametrize("method", WRITES)
@@ -245,6 +246,12 @@ async def test_a_wait_longer_than_a_call_may_last_is_handed_to_the_caller() -> N
                 await do.account()
             assert LONGEST_WAIT < 1790 < caught.value.retry_after < 1802
     assert len(script.requests) == 1, "the later calls know without asking"
+
+
+async def test_a_reset_further_away_than_the_longest_window_is_not_believed() -> None:
+    with pytest.raises(RateLimited) as caught:
+        await read(Script(refusal(429, ratelimit_reset=str(int(time.time()) + 10**9))))
+    assert 3600 <= caught.value.retry_after <= 3601
 
 
 async def test_all_who_use_the_token_wait_when_one_is_told_to() -> None:
