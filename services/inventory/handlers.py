@@ -101,7 +101,7 @@ async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Out
 
 
 async def link_resource(cmd: LinkResource, conn: Connection, meta: Meta) -> Outcome:
-    """Attribute a resource to a deployment from a time on, until the next link that is known begins."""
+    """Attribute a resource to a deployment from a time on (in UTC, where it has no offset), until its next link."""
     tenant_id = cmd.tenant_id or await store.find_deployment_tenant(conn, cmd.deployment_id)
     return await _attribute(conn, meta, cmd.resource_id, Link(_since(cmd, meta), cmd.deployment_id, tenant_id))
 
@@ -113,9 +113,10 @@ async def unlink_resource(cmd: UnlinkResource, conn: Connection, meta: Meta) -> 
 
 def _since(cmd: LinkResource | UnlinkResource, meta: Meta) -> datetime:
     since = cmd.effective_from or meta.now
+    since = since.astimezone(UTC) if since.tzinfo else since.replace(tzinfo=UTC)
     if since > meta.now:
         raise Refused("effective_from_in_future", effective_from=since.isoformat(), now=meta.now.isoformat())
-    return since.astimezone(UTC)
+    return since
 
 
 async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link) -> Outcome:

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from dev.digitalocean import settings as stand_in
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from shared.config import Settings
-from tests.inventory.world import Inventory, world
+from tests.inventory.world import Inventory, at_the_stand_in, world
 
 
 @pytest.fixture(scope="session")
@@ -20,15 +19,13 @@ def provider() -> Iterator[RunningStandIn]:
 
 @pytest.fixture
 async def inventory(
-    settings: Settings, provider: RunningStandIn, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, provider: RunningStandIn, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> AsyncIterator[Inventory]:
-    """The service with an empty provider, rate limits off, no lag, and strikes that may follow at once."""
+    """The service and an empty provider.
+
+    Other settings of the service are given by `@pytest.mark.parametrize("inventory", [{...}], indirect=True)`.
+    """
     monkeypatch.setenv("DO_API_TOKEN", provider.token)
-    there = {"do_api_url": provider.url, "do_rate_limit": 0.0, "inventory_strike_minutes": 0.0}
-    async with provider.control() as control:
-        defaults = stand_in.Settings().model_dump(mode="json")
-        await control.reset(
-            **defaults | {"droplets": 0, "projects": 1, "list_lag": 0, "rate_hour": 0, "rate_minute": 0}
-        )
-        async with world(settings.model_copy(update=there), control) as inventory:
-            yield inventory
+    fitting = at_the_stand_in(settings, provider.url, **getattr(request, "param", {}))
+    async with provider.control() as control, world(fitting, control) as inventory:
+        yield inventory

@@ -15,8 +15,10 @@ import asyncpg
 from contracts.inventory import RESOURCES, SyncInventory
 from contracts.kinds import ResourceKind
 from contracts.message import Command, Envelope
+from dev.digitalocean import settings as stand_in
 from dev.digitalocean.control import Control
 from services.inventory.app import MIGRATIONS, service
+from services.inventory.provider import Provider
 from shared import outbox
 from shared.bus import tail
 from shared.config import Settings
@@ -27,6 +29,7 @@ from shared.migrate import migrate
 from shared.outbox import Sender
 from shared.outcome import Meta, Outcome, Send
 from shared.process import running
+from shared.service import Service
 
 Row = asyncpg.Record
 
@@ -97,15 +100,26 @@ class Inventory:
 
 
 @asynccontextmanager
-async def world(settings: Settings, provider: Control) -> AsyncIterator[Inventory]:
-    """The service at work on a schema of its own."""
+async def world(
+    settings: Settings, provider: Control, running_service: Service[Provider] = service
+) -> AsyncIterator[Inventory]:
+    """The service at work on a schema of its own, and an empty provider without lags and limits."""
+    defaults = stand_in.Settings().model_dump(mode="json")
+    empty = {"droplets": 0, "projects": 1, "list_lag": 0, "delete_lag": 0, "rate_hour": 0, "rate_minute": 0}
+    await provider.reset(**defaults | empty)
     await migrate(settings, {"inventory": MIGRATIONS})
     db = await Database.of_service(settings, "inventory")
     try:
-        async with running(service, settings):
+        async with running(running_service, settings):
             yield Inventory(settings, db, provider)
     finally:
         await db.close()
+
+
+def at_the_stand_in(settings: Settings, url: str, **changed: Any) -> Settings:
+    """Settings for this stand-in: no limit on our side, and strikes that may follow at once."""
+    fitting = {"do_api_url": url, "do_rate_limit": 0.0, "inventory_strike_minutes": 0.0}
+    return settings.model_copy(update=fitting | changed)
 
 
 def numbers(result: dict[str, Any], kind: str, *names: str) -> Sequence[int]:

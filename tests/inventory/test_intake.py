@@ -1,0 +1,203 @@
+"""What is seen of droplets, and what of it is worth telling."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from contracts.inventory import RegisterResource, SyncInventory
+from contracts.kinds import ResourceKind
+from dev.digitalocean.running import RunningStandIn
+from services.inventory.app import service
+from services.inventory.provider import Provider
+from shared.config import Settings
+from shared.digitalocean import DigitalOcean, TokenResolver
+from tests.inventory.world import Inventory, at_the_stand_in, numbers, world
+
+DROPLET = ResourceKind.DROPLET
+
+
+async def last_event(inventory: Inventory) -> tuple[str, dict[str, Any]]:
+    (row, *_) = await inventory.fetch("select event_type, changes from cloud_resource_events order by id desc limit 1")
+    return row["event_type"], row["changes"]
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "event", "fields"),
+    [
+        ({"name": "renamed"}, "updated", {"name"}),
+        ({"status": "off"}, "updated", {"state"}),
+        ({"size": "s-2vcpu-4gb"}, "updated", {"size_slug", "attrs.vcpus", "attrs.memory_mb"}),
+        ({"tags": ["one", "two"]}, "tagged", {"tags"}),
+    ],
+)
+async def test_a_meaningful_change_is_one_event(
+    inventory: Inventory, by_hand: dict[str, Any], event: str, fields: set[str]
+) -> None:
+    (droplet, *_) = await inventory.provider.add_droplets(3, size="s-1vcpu-1gb")
+    await inventory.sync(DROPLET)
+    await inventory.provider.change_droplet(droplet.id, **by_hand)
+
+    result = await inventory.sync(DROPLET)
+
+    happening, changes = await last_event(inventory)
+    assert (happening, changes.keys() & fields) == (event, fields)
+    assert result["droplet"][event] == 1
+    assert await inventory.events() == ["discovered"] * 3 + [event]
+    assert [row["version"] for row in await inventory.resources()] == [2, 1, 1]
+    assert (await inventory.sync(DROPLET))["droplet"][event] == 0
+
+
+async def test_a_gpu_droplet_is_a_droplet(inventory: Inventory) -> None:
+    await inventory.provider.reset(droplets=2, gpus=1)
+    assert numbers(await inventory.sync(DROPLET), "droplet", "seen", "complete") == [3, True]
+    (gpu,) = await inventory.resources("attrs ->> 'gpu' is not null")
+    assert gpu["kind"] == "droplet"
+
+
+async def test_one_resource_can_be_taken_in_before_a_sync_sees_it(inventory: Inventory) -> None:
+    (droplet,) = await inventory.provider.add_droplets(1, name="fresh")
+    command = RegisterResource(kind=DROPLET, provider_id=str(droplet.id))
+
+    first = (await inventory.ok(command))["resource"]
+    again = (await inventory.ok(command))["resource"]
+
+    assert (first["name"], first["version"], again["version"], again["id"]) == ("fresh", 1, 1, first["id"])
+    assert await inventory.events() == ["discovered"]
+
+
+async def test_what_is_not_at_the_provider_or_of_no_known_kind_is_refused(inventory: Inventory) -> None:
+    nowhere = await inventory.ask(RegisterResource(kind=DROPLET, provider_id="1"))
+    unknown = await inventory.ask(SyncInventory(kind=ResourceKind.APP))
+    assert (nowhere.status, nowhere.code) == ("refused", "not_found_at_provider")
+    assert (unknown.status, unknown.code) == ("refused", "kind_not_supported")
+    assert unknown.detail == {"kind": "app", "supported": ["droplet"]}
+
+
+class Bending(httpx.AsyncBaseTransport):
+    """Passes requests on to the stand-in, and does something to every droplet in its answers."""
+
+    def __init__(self, bend: Callable[[dict[str, Any]], None]) -> None:
+        self._bend = bend
+        self._http = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._http.handle_async_request(request)
+        body = orjson.loads(await answer.aread())
+        for row in body.get("droplets", ()):
+            self._bend(row)
+        headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+        return httpx.Response(answer.status_code, headers=headers, content=orjson.dumps(body))
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+
+@asynccontextmanager
+async def seen_bent(
+    settings: Settings, provider: RunningStandIn, bend: Callable[[dict[str, Any]], None]
+) -> AsyncIterator[Inventory]:
+    """The service and an empty provider, whose droplets it sees bent."""
+
+    @asynccontextmanager
+    async def access(settings: Settings) -> AsyncIterator[Provider]:
+        tokens = TokenResolver({"DO_API_TOKEN": provider.token}, 0)
+        url = settings.do_api_url
+        async with DigitalOcean(tokens, "sync", base_url=url, transport=Bending(bend)) as do:
+            yield Provider(do, timedelta(0))
+
+    bent = replace(service, resources=access)
+    async with provider.control() as control, world(at_the_stand_in(settings, provider.url), control, bent) as there:
+        yield there
+
+
+async def test_a_row_that_cannot_be_read_hides_no_other_and_nobody_is_struck_for_it(
+    settings: Settings, provider: RunningStandIn
+) -> None:
+    broken: set[int] = set()
+
+    def bend(row: dict[str, Any]) -> None:
+        if row["id"] in broken:
+            row["region"] = None
+
+    async with seen_bent(settings, provider, bend) as inventory:
+        droplets = await inventory.provider.add_droplets(3)
+        await inventory.sync(DROPLET)
+        broken.add(droplets[0].id)
+        await inventory.provider.change_droplet(droplets[1].id, name="renamed")
+        await inventory.provider.delete_droplet(droplets[2].id)
+
+        result = await inventory.sync(DROPLET)
+
+        assert numbers(result, "droplet", "seen", "updated", "struck", "complete") == [2, 1, 0, False]
+        (walk, *_) = await inventory.fetch("select status, doubts from syncs order by id desc limit 1")
+        assert walk["status"] == "incomplete"
+        assert walk["doubts"] == [
+            f"droplet {droplets[0].id} cannot be read: TypeError 'NoneType' object is not subscriptable"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("next_backup_window", {"start": "2026-05-13T00:00:00Z", "end": "2026-05-13T23:00:00Z"}),
+        ("backup_ids", [1, 2]),
+        ("snapshot_ids", [3]),
+    ],
+)
+async def test_a_meaningless_change_is_kept_without_an_event(
+    settings: Settings, provider: RunningStandIn, field: str, value: object
+) -> None:
+    bends: dict[str, object] = {}
+    async with seen_bent(settings, provider, lambda row: row.update(bends)) as inventory:
+        await inventory.provider.add_droplets(2)
+        await inventory.sync(DROPLET)
+        bends[field] = value
+
+        await inventory.sync(DROPLET)
+
+        rows = await inventory.resources()
+        assert [(row["version"], row["attrs"][field]) for row in rows] == [(1, value)] * 2
+        assert await inventory.events() == ["discovered"] * 2
+
+
+async def test_another_order_of_addresses_tags_or_features_is_no_change(
+    settings: Settings, provider: RunningStandIn
+) -> None:
+    turned = False
+
+    def bend(row: dict[str, Any]) -> None:
+        if turned:
+            for rows in (row["networks"]["v4"], row["tags"], row["features"]):
+                rows.reverse()
+
+    async with seen_bent(settings, provider, bend) as inventory:
+        await inventory.provider.add_droplets(2, tags=["a", "b", "c"])
+        await inventory.sync(DROPLET)
+        before = await inventory.fetch("select fingerprint from cloud_resources order by id")
+        turned = True
+        await inventory.sync(DROPLET)
+        assert await inventory.fetch("select fingerprint from cloud_resources order by id") == before
+
+
+async def test_secrets_are_taken_out_of_what_is_kept_and_told(settings: Settings, provider: RunningStandIn) -> None:
+    secret = "postgres://doadmin:hunter2@db.example.com/app"
+
+    def bend(row: dict[str, Any]) -> None:
+        row["vpc_uuid"] = secret
+
+    async with seen_bent(settings, provider, bend) as inventory:
+        await inventory.provider.add_droplets(1)
+        await inventory.sync(DROPLET)
+        (message,) = await inventory.published(1)
+        (row,) = await inventory.resources()
+        assert "db.example.com" in row["attrs"]["vpc_uuid"]
+        assert "hunter2" not in f"{row} {message}"
+        assert (await inventory.sync(DROPLET))["droplet"]["updated"] == 0

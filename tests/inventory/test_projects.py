@@ -1,0 +1,175 @@
+"""Projects: mirrored, classified, and giving what is in them its tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.inventory import PROJECTS, ClassifyProject, LinkResource
+from contracts.kinds import ResourceKind
+from dev.digitalocean.faults import Fault
+from tests.inventory.world import Inventory, Row, numbers
+
+DROPLET = ResourceKind.DROPLET
+
+
+async def project(inventory: Inventory, name: str) -> Row:
+    (row,) = await inventory.fetch("select * from cloud_projects where name = $1", name)
+    return row
+
+
+async def classify(inventory: Inventory, name: str, **fields: str | None) -> dict[str, Any]:
+    row = await project(inventory, name)
+    return await inventory.ok(ClassifyProject(project_id=row["id"], fields=list(fields), **fields))
+
+
+async def tenants(inventory: Inventory) -> list[str | None]:
+    return [row["tenant_id"] for row in await inventory.resources()]
+
+
+async def test_a_project_is_mirrored_and_its_changes_are_told(inventory: Inventory) -> None:
+    id = await inventory.provider.add_project("tenant-acme", description="Apps of acme")
+    await inventory.sync()
+    await inventory.provider.change_project(id, name="tenant-acme-2", environment="Staging")
+
+    assert numbers(await inventory.sync(), "project", "discovered", "updated", "deleted") == [0, 1, 0]
+
+    row = await project(inventory, "tenant-acme-2")
+    assert (row["provider_id"], row["environment"], row["description"], row["version"]) == (
+        id,
+        "Staging",
+        "Apps of acme",
+        2,
+    )
+    told = [message for message in await inventory.published(4, PROJECTS) if message.subject == str(row["id"])]
+    assert [message.type.split(".")[2] for message in told] == ["project-discovered", "project-updated"]
+    assert told[-1].data["changes"] == {
+        "name": {"old": "tenant-acme", "new": "tenant-acme-2"},
+        "environment": {"old": None, "new": "Staging"},
+    }
+
+
+async def test_a_project_is_gone_only_when_the_provider_knows_it_no_more(inventory: Inventory) -> None:
+    id = await inventory.provider.add_project("tenant-acme")
+    await inventory.sync()
+    # Hidden from the list, and as complete as a list can look: but there, when it is asked for by its id.
+    hidden = await inventory.provider.arm(Fault(effect="omit", path="/v2/projects", share=1))
+    assert numbers(await inventory.sync(), "project", "seen", "deleted") == [0, 0]
+    await inventory.provider.disarm(hidden)
+
+    await inventory.provider.delete_project(id)
+    assert numbers(await inventory.sync(), "project", "deleted") == [1]
+
+    assert (await project(inventory, "tenant-acme"))["deleted_at"] is not None
+
+
+async def test_the_internal_project_is_made_once(inventory: Inventory) -> None:
+    first = await inventory.sync()
+    second = await inventory.sync()
+    assert (first["project"]["internal_project"], second["project"]["internal_project"]) == ("created", "there")
+    assert await internal_projects(inventory) == 1
+
+
+async def internal_projects(inventory: Inventory) -> int:
+    return [project.name for project in (await inventory.provider.truth()).projects].count("skyai-internal")
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_an_internal_project_whose_creation_got_no_answer_is_not_made_twice(
+    inventory: Inventory, answered: bool
+) -> None:
+    lost = Fault(effect="lost", method="POST", path="/v2/projects", answered=answered, count=1)
+    await inventory.provider.arm(lost)
+    assert (await inventory.sync())["project"]["internal_project"] == "unknown"
+    # The list lags: what was created does not show yet, and is not created again.
+    lag = await inventory.provider.arm(Fault(effect="omit", path="/v2/projects", share=0.5))
+    assert (await inventory.sync())["project"]["internal_project"] == "waiting"
+    await inventory.provider.disarm(lag)
+    assert (await inventory.sync())["project"]["internal_project"] == "there"
+    assert await internal_projects(inventory) == 1
+
+
+async def test_a_token_that_may_not_create_projects_does_not_hold_up_the_sync(inventory: Inventory) -> None:
+    await inventory.provider.reset(droplets=2, read_only_tokens=["dop_v1_of_the_stand_in"])
+    result = await inventory.sync()
+    assert result["project"]["internal_project"] == "refused"
+    assert numbers(result, "droplet", "discovered") == [2]
+
+
+async def test_resources_take_their_projects_tenant_and_follow_it(inventory: Inventory) -> None:
+    await inventory.provider.reset(droplets=3, projects=1)
+    await inventory.sync()
+
+    result = await classify(inventory, "arcadia", tenant_id="acme", purpose="apps")
+    assert (result["resources_changed"], result["project"]["purpose"]) == (3, "apps")
+    assert await tenants(inventory) == ["acme"] * 3
+    (event, *_) = await inventory.fetch("select * from cloud_resource_events order by id desc")
+    assert (event["event_type"], event["tenant_id"]) == ("updated", "acme")
+    assert event["changes"] == {"tenant_id": {"old": None, "new": "acme"}}
+
+    assert (await classify(inventory, "arcadia", tenant_id="acme"))["resources_changed"] == 0
+    result = await classify(inventory, "arcadia", tenant_id=None)
+    assert (result["resources_changed"], result["project"]["purpose"]) == (3, "apps")
+    assert await tenants(inventory) == [None] * 3
+
+    await classify(inventory, "arcadia", tenant_id="globex")
+    await inventory.provider.add_droplets(1)
+    await inventory.sync()
+    assert await tenants(inventory) == ["globex"] * 4
+
+
+async def test_an_unknown_project_cannot_be_classified(inventory: Inventory) -> None:
+    refused = await inventory.ask(ClassifyProject(project_id=uuid4(), tenant_id="acme", fields=["tenant_id"]))
+    assert (refused.status, refused.code) == ("refused", "not_found")
+
+
+async def test_a_droplet_that_is_moved_to_another_project_changes_its_tenant_with_one_event(
+    inventory: Inventory,
+) -> None:
+    await inventory.provider.reset(droplets=2, projects=1)
+    other = await inventory.provider.add_project("tenant-globex")
+    await inventory.sync()
+    await classify(inventory, "arcadia", tenant_id="acme")
+    await classify(inventory, "tenant-globex", tenant_id="globex")
+    before = await inventory.resources()
+    (moved, *_) = (await inventory.provider.truth()).droplets
+    await inventory.provider.change_droplet(moved.id, project_id=other)
+
+    assert numbers(await inventory.sync(), "project", "moved") == [1]
+
+    (row,) = await inventory.resources(f"provider_id = '{moved.id}'")
+    assert (row["tenant_id"], row["version"]) == ("globex", before[0]["version"] + 1)
+    (event, *_) = await inventory.fetch("select * from cloud_resource_events order by id desc")
+    assert (event["resource_id"], event["event_type"]) == (row["id"], "updated")
+    assert event["changes"]["tenant_id"] == {"old": "acme", "new": "globex"}
+    assert event["changes"]["project_id"]["new"] == str(row["project_id"])
+    assert numbers(await inventory.sync(), "project", "moved") == [0]
+
+
+async def test_a_linked_resource_keeps_its_deployments_tenant_whatever_its_project_is(inventory: Inventory) -> None:
+    await inventory.provider.reset(droplets=2, projects=1)
+    other = await inventory.provider.add_project("tenant-globex")
+    await inventory.sync()
+    linked, _ = await inventory.resources()
+    await inventory.ok(LinkResource(resource_id=linked["id"], deployment_id=UUID(int=7), tenant_id="initech"))
+
+    assert (await classify(inventory, "arcadia", tenant_id="acme"))["resources_changed"] == 1
+    assert await tenants(inventory) == ["initech", "acme"]
+    await inventory.provider.change_droplet(int(linked["provider_id"]), project_id=other)
+    await inventory.sync()
+    assert await tenants(inventory) == ["initech", "acme"]
+
+
+async def test_a_sync_of_droplets_alone_puts_new_ones_into_the_project_that_lists_them_later(
+    inventory: Inventory,
+) -> None:
+    await inventory.provider.reset(droplets=1)
+    await inventory.sync(DROPLET)
+    (row,) = await inventory.resources()
+    assert row["project_id"] is None
+    await inventory.sync()
+    (row,) = await inventory.resources()
+    assert row["project_id"] == (await project(inventory, "arcadia"))["id"]
+    assert await inventory.events() == ["discovered", "updated"]
