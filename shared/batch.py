@@ -12,7 +12,7 @@ import structlog
 
 from contracts.message import Command, Envelope
 from shared import dead_letters, inbox, jobs, metrics, outbox
-from shared.db import CONTENTION, SESSION_OUTAGES, Connection
+from shared.db import CONTENTION, SESSION_OUTAGES, Connection, is_cut_off
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery
 from shared.inbox import Recorded
@@ -189,7 +189,7 @@ class Batch:
 
     def _unless_cut_off(self, error: Exception) -> None:
         """An error on a connection that is closed is the outage's, not the message's."""
-        if self._conn.is_closed():
+        if is_cut_off(self._conn):
             raise ConnectionResetError(f"the database closed the connection: {error}") from error
 
     def _decide_all(self, run: Sequence[Delivery], rows: list[Row]) -> None:

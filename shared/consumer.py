@@ -29,7 +29,7 @@ from contracts.message import Message
 from shared import dead_letters, metrics
 from shared.batch import Batch
 from shared.bus import Records
-from shared.db import CONTENTION, OUTAGES, SESSION_OUTAGES, Connection, Database
+from shared.db import CONTENTION, OUTAGES, SESSION_OUTAGES, Connection, Database, is_cut_off
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery, delivered
 from shared.outbox import Sender
@@ -235,7 +235,7 @@ class Consumer:
         except SESSION_OUTAGES:
             raise
         except Exception as error:
-            if conn.is_closed():
+            if is_cut_off(conn):
                 raise ConnectionResetError(f"the database closed the connection: {error}") from error
             batch = Batch(self.service, self._sender, conn, now, retrying=held)
             batch.fail(held.delivery, Failure.of("bug", f"{type(error).__name__}: {error}"))

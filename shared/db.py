@@ -145,12 +145,20 @@ class Database:
                 try:
                     yield connection
                 except asyncpg.InterfaceError:
-                    closed = connection.is_closed()
+                    closed = is_cut_off(connection)
                     raise
         except asyncpg.InterfaceError as error:
             if closed:
                 raise ConnectionResetError(f"the database closed the connection: {error}") from error
             raise
+
+
+def is_cut_off(connection: Connection) -> bool:
+    """Whether a connection is gone. (A pool's connection that is lost says so by an error, from any call.)"""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 def session_settings(schema: str, name: str) -> dict[str, str]:

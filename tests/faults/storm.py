@@ -84,8 +84,12 @@ class Storm:
 
     async def _kill_with_a_batch_in_hand(self) -> str:
         """While the database is away a batch is in hand for long: committing its offset early would lose it."""
-        await asyncio.to_thread(self._stack.postgres.kill)
-        await asyncio.sleep(6)
+        with suppress(*OUTAGES):
+            async with self._world.ledger.transaction() as conn:
+                await conn.execute("lock table accounts")
+                await asyncio.sleep(1.5)  # commands come in, and wait for the lock in their handlers
+                await asyncio.to_thread(self._stack.postgres.kill)
+        await asyncio.sleep(6)  # long enough for a commit by the clock, aiokafka's default
         victims = [replica for replica in self._world.replicas if replica.running]
         for victim in victims:
             victim.kill()

@@ -90,7 +90,7 @@ def _deposits(count: int, seed: int) -> dict[UUID, Deposit]:
 async def _send_throughout(there: World, deposits: dict[UUID, Deposit], blowing: asyncio.Task[None]) -> None:
     """Send in portions over the storm. A portion whose commit is in doubt is sent again: the ids make that harmless."""
     ids = list(deposits)
-    size = max(1, len(ids) // 60)
+    size = max(1, len(ids) // 120)
     for start in range(0, len(ids), size):
         portion = ids[start : start + size]
         while True:
@@ -99,6 +99,8 @@ async def _send_throughout(there: World, deposits: dict[UUID, Deposit], blowing:
                 break
             except OUTAGES:
                 await asyncio.sleep(0.2)
+                if blowing.done():
+                    blowing.result()  # a storm that failed leaves the world broken: say why
         if not blowing.done():
             await asyncio.sleep(0.5)
 

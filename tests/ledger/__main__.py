@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import threading
 
 from shared import log, process
 from shared.config import Settings
@@ -13,7 +15,13 @@ from tests.ledger.services import SERVICES
 def main() -> None:
     settings = Settings()
     log.configure(settings, process="-".join(sys.argv[1:]))
+    threading.Thread(target=_end_with_the_starter, daemon=True).start()
     asyncio.run(process.run([SERVICES[name] for name in sys.argv[1:]], settings))
+
+
+def _end_with_the_starter() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ class Replica:
                 [sys.executable, "-m", "tests.ledger", self.service],
                 cwd=CHECKOUT,
                 env=environment(self.settings),
+                stdin=subprocess.PIPE,  # it ends when this closes: a test that is killed leaves nothing behind
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
