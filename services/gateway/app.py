@@ -19,8 +19,8 @@ from services.gateway import operations
 from services.gateway.auth import Verifier
 from services.gateway.documentation import openapi
 from services.gateway.door import Door, admit
-from services.gateway.gateway import Gateway, opened
-from services.gateway.problems import to_response
+from services.gateway.failures import to_response
+from services.gateway.gateway import ApiRequest, Gateway, opened
 from services.gateway.routes import contracts, health, inventory, me, projects
 from services.gateway.routes import operations as operation_routes
 from shared import process
@@ -41,6 +41,7 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> Litestar:
     app = Litestar(
         [_public(), _guarded()],
         state=State({"gateway": gateway}),
+        request_class=ApiRequest,
         exception_handlers={Exception: to_response},
         openapi_config=openapi(),
         cors_config=_cors(settings),

@@ -17,7 +17,7 @@ VERSION = "1.0.0"
 class InvalidValue(BaseModel):
     """A value of the request that cannot be used."""
 
-    source: str = Field(alias="in", description="body, query, path or header")
+    source: str = Field(description="body, query or header")
     field: str = Field(description="Its path there, with dots.")
     message: str
 
@@ -60,7 +60,7 @@ def answer(model: type[BaseModel], description: str, example: Any | None = None)
     return ResponseSpec(data_container=model, generate_examples=False, description=description, examples=examples)
 
 
-_INVALID = {"in": "query", "field": "limit", "message": "Expected `int` <= 1000"}
+_INVALID = {"source": "query", "field": "limit", "message": "Expected `int` <= 1000"}
 
 BAD_REQUEST = problem(400, "malformed_request", "The request cannot be read.")
 FORBIDDEN = problem(403, "forbidden", "Only platform operators may do this.")

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from litestar import Request
+from litestar.datastructures import State
+from litestar.exceptions import ClientException
 
 from contracts.runtime import GATEWAY_REPLIES
 from services.gateway.auth import Identity, Verifier
@@ -21,9 +23,6 @@ from shared.outbox import Sender
 from shared.process import Process, running
 from shared.replies import Replies
 from shared.service import Service
-
-ApiRequest: TypeAlias = Request[Identity, Any, Any]
-"""A request that was admitted: `user` is who asks, `app.state.gateway` the gateway."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,23 @@ class Gateway:
         await self.views.tenant.pool.fetchval("select 1")
         await self.views.operator.pool.fetchval("select 1")
         return {"database": None}
+
+
+class ApiRequest(Request[Identity, Any, State]):
+    """A request to a gateway; `user` is who asks, once it was admitted."""
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway that it reached."""
+        gateway: Gateway = self.app.state.gateway
+        return gateway
+
+    async def json(self) -> Any:
+        """The body. Raises `ClientException` where it is no JSON (Litestar's own lets these two through)."""
+        try:
+            return await super().json()
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise ClientException(f"the body is no JSON: {error}") from None
 
 
 @asynccontextmanager

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import orjson
-import structlog
-from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
-
-from shared.db import OUTAGES
-
-log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
@@ -56,7 +48,7 @@ class Problem(Exception):
 
 def invalid(*found: Invalid) -> Problem:
     """The problem of input that was understood but cannot be used."""
-    errors = [{"in": each.source, "field": each.field, "message": each.message} for each in found]
+    errors = [{"source": each.source, "field": each.field, "message": each.message} for each in found]
     named = ", ".join(f"{each.source} {each.field}".strip() for each in found)
     return Problem(422, "validation_failed", f"These values cannot be used: {named}; see `errors`.", errors=errors)
 
@@ -86,59 +78,8 @@ def too_many_requests(seconds: float) -> Problem:
 
 def unavailable(what: str) -> Problem:
     """The problem of an outage that will pass."""
-    detail = f"{what}; nothing was changed that is not safe to repeat. Try again."
+    detail = f"{what}. Try again; a write, with the same Idempotency-Key."
     return Problem(503, "unavailable", detail, headers={"retry-after": str(_RETRY_AFTER_S)})
-
-
-def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """The answer to a request that raised. What nobody foresaw is logged, and told without its internals."""
-    problem = _problem(error)
-    if problem.status >= 500:
-        expected = isinstance(error, (Problem, *OUTAGES))
-        log.error("request failed", path=request.url.path, error=repr(error), exc_info=None if expected else error)
-    return Response(problem.body(), status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
-
-
-def _problem(error: Exception) -> Problem:
-    match error:
-        case Problem():
-            return error
-        case ValidationException():
-            return _from_validation(error)
-        case HTTPException():
-            return _from_framework(error)
-        case _ if isinstance(error, OUTAGES):
-            return unavailable("The database is away")
-        case _:
-            return Problem(500, "internal_error", "This is a fault of ours; it has been logged with the x-request-id.")
-
-
-def _from_validation(error: ValidationException) -> Problem:
-    """Litestar's and pydantic's findings, each with its path."""
-    found = error.extra if isinstance(error.extra, list) else []
-    return invalid(*([_found(each) for each in found] or [Invalid("body", "", error.detail)]))
-
-
-def _found(finding: Mapping[str, Any]) -> Invalid:
-    source = finding.get("source") or "body"
-    field, message = str(finding.get("key") or ""), str(finding.get("message"))
-    if field == "data":  # Litestar's name for a body that is not there
-        field, message = "", "A body is needed"
-    return Invalid(str(getattr(source, "value", source)), field, message)
-
-
-_FRAMEWORK = {
-    400: ("malformed_request", "The request cannot be read: is the body JSON, and the header what HTTP asks for?"),
-    404: ("not_found", "There is nothing at this path."),
-    405: ("method_not_allowed", "This path does not know the method; see the header `allow`."),
-    413: ("body_too_large", "The body is larger than 1 MiB."),
-}
-
-
-def _from_framework(error: HTTPException) -> Problem:
-    phrase = HTTPStatus(error.status_code).phrase
-    key, detail = _FRAMEWORK.get(error.status_code, (phrase.lower().replace(" ", "_"), f"{phrase}."))
-    return Problem(error.status_code, key, detail, headers={k.lower(): v for k, v in (error.headers or {}).items()})
 
 
 def _quotable(text: str) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from contracts.inventory import LinkResource, SyncInventory, UnlinkResource
+import json
+from pathlib import Path
+from typing import Any
+
+from contracts.inventory import ClassifyProject, DecideHeldSync, LinkResource, SyncInventory, UnlinkResource
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Refused
 from shared.service import Service
@@ -13,18 +17,47 @@ EFFECTS = """
 """
 """A row each time a command takes effect. Without a unique key: one that takes effect twice must show."""
 
+_EXAMPLES = Path(__file__).parents[2] / "contracts" / "examples"
+
 answering: Service[None] = Service("inventory")
-# DecideHeldSync and ClassifyProject have no handler here: such a command is given up at once, and its caller told.
+forgetful: Service[None] = Service("inventory")
+"""One that knows a single command: the others it gives up at once, and tells whoever waits."""
 
 
 @answering.on(LinkResource, SyncInventory)
 async def take_effect(cmd: LinkResource | SyncInventory, conn: Connection, meta: Meta) -> Outcome:
     """Take effect, and say by which command."""
     await conn.execute("insert into effects values ($1, $2)", meta.message_id, cmd.TYPE)
-    return Outcome(result={"command": str(meta.message_id), "actor": meta.actor, "tenant": meta.tenant_id})
+    told = {"command": str(meta.message_id), "actor": meta.actor, "tenant": meta.tenant_id}
+    return Outcome(result=told | _example("resource"))
 
 
 @answering.on(UnlinkResource)
 async def refuse(cmd: UnlinkResource, conn: Connection, meta: Meta) -> Outcome:
     """Refuse, as the inventory does with an id that it does not know."""
     raise Refused("not_found", resource_id=str(cmd.resource_id))
+
+
+@answering.on(ClassifyProject)
+async def classify(cmd: ClassifyProject, conn: Connection, meta: Meta) -> Outcome:
+    """Answer with a project."""
+    return Outcome(result=_example("project") | {"resources_changed": 0})
+
+
+@answering.on(DecideHeldSync)
+async def decide(cmd: DecideHeldSync, conn: Connection, meta: Meta) -> Outcome:
+    """Answer with the decision."""
+    status = "approved" if cmd.approve else "rejected"
+    held = {"id": str(cmd.held_sync_id), "kind": "droplet", "missing": 1, "status": status}
+    return Outcome(result={"held_sync": held, "struck": 0, "deleted": 0})
+
+
+@forgetful.on(SyncInventory)
+async def do_nothing(cmd: SyncInventory, conn: Connection, meta: Meta) -> None:
+    """Do nothing."""
+
+
+def _example(noun: str) -> dict[str, Any]:
+    """The state in the golden example of an event."""
+    example = json.loads((_EXAMPLES / f"arcadia.inventory.{noun}-republished.v1.json").read_text())
+    return {noun: example["data"][noun]}

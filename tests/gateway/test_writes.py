@@ -18,7 +18,7 @@ from services.gateway.app import serving
 from services.gateway.gateway import Gateway
 from shared.ids import uuid7
 from shared.process import running
-from tests.gateway.answering import answering
+from tests.gateway.answering import answering, forgetful
 from tests.gateway.world import OPERATOR, World, client
 
 pytestmark = pytest.mark.usefixtures("inventory")
@@ -42,7 +42,7 @@ async def test_a_write_is_answered_with_what_came_of_it(there: World, operator: 
     answer = await operator.post(link(there), json=body())
     assert answer.status_code == 200, answer.text
     command = UUID(answer.json()["command"])
-    assert answer.json() == {"command": str(command), "actor": "ops@arcadia.test", "tenant": "platform-admin"}
+    assert (answer.json()["actor"], answer.json()["tenant"]) == ("ops@arcadia.test", "platform-admin")
     assert answer.headers["location"] == f"/api/v1/operations/{command}"
     assert answer.headers["x-correlation-id"] == str(command)
     assert (await there.effects()).count(command) == 1
@@ -57,13 +57,18 @@ async def test_a_refusal_is_answered_by_its_code(there: World, operator: httpx.A
     assert found["resource_id"] == str(there.fleet.resources["acme-web-0"])
 
 
-async def test_a_command_that_was_given_up_is_answered_too(there: World, operator: httpx.AsyncClient) -> None:
-    answer = await operator.patch(f"/api/v1/projects/{there.fleet.projects['acme']}", json={"purpose": "x"})
+async def test_a_command_that_was_given_up_is_answered_too(alone: World) -> None:
+    async with (
+        running(forgetful, alone.settings),
+        serving(alone.settings) as gateway,
+        client(gateway, OPERATOR) as http,
+    ):
+        answer = await http.patch(f"/api/v1/projects/{alone.fleet.projects['acme']}", json={"purpose": "x"})
     assert answer.status_code == 500
     found = answer.json()
     assert (found["error"], found["operation_id"]) == ("command_failed", answer.headers["x-correlation-id"])
     query = "select message_id from inventory.dead_letters where id = $1"
-    assert str(await there.admin.fetchval(query, UUID(found["dead_letter_id"]))) == found["operation_id"]
+    assert str(await alone.admin.fetchval(query, UUID(found["dead_letter_id"]))) == found["operation_id"]
 
 
 async def test_an_operation_tells_what_came_of_it(there: World, operator: httpx.AsyncClient) -> None:
@@ -219,12 +224,6 @@ async def test_an_operation_is_seen_by_its_own_alone(
     assert (await acme.get(location)).status_code == 200
     async with client(gateway, mint("globex", "gus@globex.test")) as globex:
         assert (await globex.get(location)).status_code == 404
-
-
-@pytest.mark.parametrize("value", ["", "x" * 256, "tab\there"])
-async def test_a_key_that_is_none_is_refused(there: World, operator: httpx.AsyncClient, value: str) -> None:
-    answer = await operator.post(SYNC, headers={"idempotency-key": value})
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "idempotency-key")
 
 
 async def test_operations_without_a_key_are_forgotten_after_a_while(alone: World) -> None:

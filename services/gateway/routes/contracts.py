@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 import contracts
 from services.gateway.documentation import NOT_FOUND, answer
 from services.gateway.problems import not_found
-from services.gateway.routes.reading import json_answer
+from services.gateway.routes.vocabulary import json_answer
 
 _DIRECTORY = Path(contracts.__file__).parent
 

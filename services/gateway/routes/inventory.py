@@ -19,7 +19,7 @@ from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
 from services.gateway.problems import not_found
 from services.gateway.routes.operations import ACCEPTED
-from services.gateway.routes.reading import Cursor, Limit, Name, Time, Word, json_answer
+from services.gateway.routes.vocabulary import Cursor, Key, Limit, Name, Time, Word, json_answer
 
 _EVENTS = 1000
 OPERATORS = {"operators_only": True}
@@ -192,7 +192,7 @@ async def resources(
 
     What is gone from the provider is left out, unless `state` is `deleted`. `q`: part of the name or provider's id.
     """
-    page = await request.app.state.gateway.views.resources(
+    page = await request.gateway.views.resources(
         request.user,
         kind=kind,
         region=region,
@@ -214,24 +214,26 @@ async def resources(
 )
 async def resource(request: ApiRequest, resource_id: FromPath[UUID]) -> ASGIResponse:
     """Show a resource, also one that is gone, with what happened to it."""
-    found = await request.app.state.gateway.views.find_resource(request.user, resource_id, events=_EVENTS)
+    found = await request.gateway.views.find_resource(request.user, resource_id, events=_EVENTS)
     if found is None:
         raise not_found("resource", resource_id)
     return json_answer(found)
 
 
 @post("/inventory/sync", tags=["inventory"], operation_id="sync", responses=_SYNC, opt=OPERATORS)
-async def sync(request: ApiRequest, data: JSONBody[SyncRequest | None] = None) -> ASGIResponse:
+async def sync(request: ApiRequest, data: JSONBody[SyncRequest | None] = None, key: Key = None) -> ASGIResponse:
     """Mirror what is at the provider now. A long walk is answered with 202; the operation has the numbers when done."""
-    return await submit(request, SyncInventory(kind=data.kind if data else None))
+    return await submit(request, SyncInventory(kind=data.kind if data else None), key)
 
 
 @post(
     "/inventory/{resource_id:uuid}/link", tags=["inventory"], operation_id="link", responses=_ATTRIBUTE, opt=OPERATORS
 )
-async def link(request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[LinkRequest]) -> ASGIResponse:
+async def link(
+    request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[LinkRequest], key: Key = None
+) -> ASGIResponse:
     """Attribute a resource to a deployment."""
-    return await submit(request, LinkResource(resource_id=resource_id, **dict(data)))
+    return await submit(request, LinkResource(resource_id=resource_id, **dict(data)), key)
 
 
 @post(
@@ -242,11 +244,11 @@ async def link(request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[
     opt=OPERATORS,
 )
 async def unlink(
-    request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[UnlinkRequest | None] = None
+    request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[UnlinkRequest | None] = None, key: Key = None
 ) -> ASGIResponse:
     """End a resource's attribution."""
     since = data.effective_from if data else None
-    return await submit(request, UnlinkResource(resource_id=resource_id, effective_from=since))
+    return await submit(request, UnlinkResource(resource_id=resource_id, effective_from=since), key)
 
 
 @get(
@@ -263,7 +265,7 @@ async def held_syncs(
     cursor: Cursor = None,
 ) -> ASGIResponse:
     """List the syncs that were held because an implausible share of a kind had vanished."""
-    views = request.app.state.gateway.views
+    views = request.gateway.views
     return json_answer(await views.held_syncs(status=status, after=after(cursor), limit=limit))
 
 
@@ -274,9 +276,9 @@ async def held_syncs(
     responses=_DECIDE,
     opt=OPERATORS,
 )
-async def approve(request: ApiRequest, held_sync_id: FromPath[UUID]) -> ASGIResponse:
+async def approve(request: ApiRequest, held_sync_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
     """Let the missing resources of a held sync be struck."""
-    return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=True))
+    return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=True), key)
 
 
 @post(
@@ -286,9 +288,9 @@ async def approve(request: ApiRequest, held_sync_id: FromPath[UUID]) -> ASGIResp
     responses=_DECIDE,
     opt=OPERATORS,
 )
-async def reject(request: ApiRequest, held_sync_id: FromPath[UUID]) -> ASGIResponse:
+async def reject(request: ApiRequest, held_sync_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
     """Hold the sync to be mistaken: nothing is struck by it."""
-    return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=False))
+    return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=False), key)
 
 
 ROUTES = [resources, resource, sync, link, unlink, held_syncs, approve, reject]

@@ -16,7 +16,7 @@ from services.gateway import operations
 from services.gateway.documentation import ALWAYS, NOT_FOUND, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.problems import not_found
-from services.gateway.routes.reading import json_answer
+from services.gateway.routes.vocabulary import json_answer
 
 
 class Operation(BaseModel):
@@ -58,7 +58,7 @@ ACCEPTED = answer(OperationAnswer, "Accepted; ask for the operation named in `Lo
 )
 async def operation(request: ApiRequest, operation_id: FromPath[UUID]) -> ASGIResponse:
     """Show an operation and what came of it."""
-    found = await operations.find(request.app.state.gateway, request.user, operation_id)
+    found = await operations.find(request.gateway, request.user, operation_id)
     if found is None:
         raise not_found("operation", operation_id)
     return json_answer(orjson.dumps({"operation": found}, option=orjson.OPT_UTC_Z))

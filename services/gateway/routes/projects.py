@@ -17,7 +17,7 @@ from services.gateway.paging import LIMIT, after
 from services.gateway.problems import Invalid, invalid
 from services.gateway.routes.inventory import OPERATORS
 from services.gateway.routes.operations import ACCEPTED
-from services.gateway.routes.reading import Cursor, Limit, Name, json_answer
+from services.gateway.routes.vocabulary import Cursor, Key, Limit, Name, json_answer
 
 
 class ProjectList(BaseModel):
@@ -45,7 +45,7 @@ class ClassifyRequest(BaseModel):
 )
 async def projects(request: ApiRequest, limit: Limit = LIMIT, cursor: Cursor = None) -> ASGIResponse:
     """List the projects that are at the provider."""
-    return json_answer(await request.app.state.gateway.views.projects(after=after(cursor), limit=limit))
+    return json_answer(await request.gateway.views.projects(after=after(cursor), limit=limit))
 
 
 @patch(
@@ -55,13 +55,15 @@ async def projects(request: ApiRequest, limit: Limit = LIMIT, cursor: Cursor = N
     responses=WRITES | {200: answer(ClassifiedAnswer, "The project as it is now."), 202: ACCEPTED},
     opt=OPERATORS,
 )
-async def classify(request: ApiRequest, project_id: FromPath[UUID], data: JSONBody[ClassifyRequest]) -> ASGIResponse:
+async def classify(
+    request: ApiRequest, project_id: FromPath[UUID], data: JSONBody[ClassifyRequest], key: Key = None
+) -> ASGIResponse:
     """Say whose a project is, or what it is for. Its resources' tenants follow."""
     fields = sorted(data.model_fields_set)
     if not fields:
         raise invalid(Invalid("body", "", "says neither `tenant_id` nor `purpose`"))
     command = ClassifyProject(project_id=project_id, fields=fields, **dict(data))
-    return await submit(request, command)
+    return await submit(request, command, key)
 
 
 ROUTES = [projects, classify]

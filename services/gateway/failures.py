@@ -1,0 +1,74 @@
+"""What a request raised, as the problem that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from services.gateway.problems import MEDIA_TYPE, Invalid, Problem, invalid, unavailable
+from shared.db import OUTAGES
+
+log = structlog.get_logger(__name__)
+
+_FRAMEWORK = {
+    400: ("malformed_request", "The request cannot be read: is the body JSON, and the header what HTTP asks for?"),
+    404: ("not_found", "There is nothing at this path."),
+    405: ("method_not_allowed", "This path does not know the method; see the header `allow`."),
+    413: ("body_too_large", "The body is larger than 1 MiB."),
+}
+
+
+def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The answer to a request that raised. What nobody foresaw is logged, and told without its internals."""
+    problem = _problem(request, error)
+    if problem.status >= 500:
+        expected = isinstance(error, (Problem, *OUTAGES))
+        log.error("request failed", path=request.url.path, error=repr(error), exc_info=None if expected else error)
+    return Response(problem.body(), status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+
+def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case ValidationException():
+            return _from_validation(request, error)
+        case HTTPException():
+            return _from_framework(error)
+        case _ if isinstance(error, OUTAGES):
+            return unavailable("The database is away")
+        case _:
+            return Problem(500, "internal_error", "This is a fault of ours; it has been logged with the x-request-id.")
+
+
+def _from_framework(error: HTTPException) -> Problem:
+    phrase = HTTPStatus(error.status_code).phrase
+    key, detail = _FRAMEWORK.get(error.status_code, (phrase.lower().replace(" ", "_"), f"{phrase}."))
+    return Problem(error.status_code, key, detail, headers={k.lower(): v for k, v in (error.headers or {}).items()})
+
+
+def _from_validation(request: Request[Any, Any, Any], error: ValidationException) -> Problem:
+    """Litestar's and pydantic's findings, each with its path."""
+    findings = error.extra if isinstance(error.extra, list) else []
+    # A body that is not there is found missing whether the route needs one or not, when anything else is wrong.
+    present = [each for each in findings if each.get("key") != "data"]
+    if not present:
+        return invalid(Invalid("body", "", "A body is needed" if findings else error.detail))
+    return invalid(*(_invalid(request, each) for each in present))
+
+
+def _invalid(request: Request[Any, Any, Any], finding: Mapping[str, Any]) -> Invalid:
+    source = finding.get("source") or "body"
+    field = _outer_name(request, str(finding.get("key") or ""))
+    return Invalid(str(getattr(source, "value", source)), field, str(finding.get("message")))
+
+
+def _outer_name(request: Request[Any, Any, Any], name: str) -> str:
+    """What callers call a handler's parameter."""
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(name)
+    return getattr(parameter and parameter.kwarg_definition, "name", None) or name
