@@ -78,7 +78,7 @@ class Replica:
     def kill(self) -> None:
         """SIGKILL: no farewell."""
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -90,7 +90,9 @@ class Replica:
         """SIGTERM, and its exit code."""
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
-        return self.process.wait(seconds)
+        code = self.process.wait(seconds)
+        self.process.communicate()
+        return code
 
 
 class World:
