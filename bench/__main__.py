@@ -13,7 +13,11 @@ from typing import Any
 
 from dev.stack import Stack
 
-BENCHMARKS = {"pipeline": "bench.pipeline"}
+BENCHMARKS = {
+    "pipeline": "bench.pipeline",
+    "inventory-sync": "bench.inventory_sync",
+    "gateway-read": "bench.gateway_read",
+}
 _DOCS = Path(__file__).parents[1] / "docs"
 
 

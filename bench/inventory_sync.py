@@ -1,0 +1,189 @@
+"""inventory-sync: a sync that finds nothing new, beside the client that only walks the same pages; and its memory.
+
+The service is a process of its own, as `arcadia run inventory` runs it, with a rate limit neither there nor here. The
+peer is the same client in this process. Both are measured alternately, the stand-in of the provider is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+import asyncpg
+import psutil
+
+from bench.report import Figure, Report
+from contracts.inventory import SyncInventory
+from contracts.kinds import ResourceKind
+from dev.digitalocean.running import RunningStandIn, running_stand_in
+from dev.stack import Stack
+from services.inventory.app import MIGRATIONS
+from shared import outbox
+from shared.config import Settings
+from shared.db import Database
+from shared.digitalocean import DigitalOcean, TokenResolver, Walk
+from shared.ids import uuid7
+from shared.inbox import Recorded, find_outcomes
+from shared.migrate import migrate
+from shared.outbox import Sender
+from shared.outcome import Meta, Outcome, Send
+from tests.conftest import settings_for
+
+FLEET = 10_000
+LARGE_FLEET = 100_000
+_ROUNDS = 5
+_PROJECTS = 12
+_MEMORY_LIMIT_MB = 300
+_CHECKOUT = Path(__file__).parents[1]
+
+
+async def run(stack: Stack) -> Report:
+    """Measure on this stack."""
+    async with _fleet(stack, FLEET) as fleet:
+        droplets, walked, droplet_requests = await _compare(fleet, ResourceKind.DROPLET)
+        everything, all_walked, all_requests = await _compare(fleet, None)
+        small = fleet.peak_memory
+    async with _fleet(stack, LARGE_FLEET) as fleet:
+        large_seconds = await fleet.sync(None)
+        large = fleet.peak_memory
+    return Report(
+        "inventory-sync",
+        f"a sync of {FLEET:,} unchanged droplets, from command to outcome; memory with {LARGE_FLEET:,}",
+        [
+            Figure("droplets alone", droplets, walked, "s", 1.5, "lower", "the client walking the same pages"),
+            Figure("projects and droplets", everything, all_walked, "s", 1.5, "lower", "the client, likewise"),
+            Figure(f"memory with {LARGE_FLEET:,}", large, _MEMORY_LIMIT_MB, "MiB", 1, "lower", "limit"),
+        ],
+        {
+            "requests per sync of droplets": droplet_requests,
+            "requests per sync of everything": all_requests,
+            f"memory with {FLEET:,} in MiB": round(small),
+            f"seconds for a sync of {LARGE_FLEET:,} unchanged": round(large_seconds, 1),
+            "rounds, of which the median counts": _ROUNDS,
+        },
+    )
+
+
+@dataclass
+class Fleet:
+    """The service at work on a fleet that it knows already."""
+
+    db: Database
+    stand_in: RunningStandIn
+    process: psutil.Process
+    peak_memory: float = 0.0
+
+    async def sync(self, kind: ResourceKind | None) -> float:
+        """Seconds from the command's commit until its outcome is there."""
+        id = uuid7()
+        rows = Sender("bench").rows(
+            Outcome(commands=[Send(SyncInventory(kind=kind), id=id)]), Meta(uuid7(), datetime.now(UTC))
+        )
+        async with self.db.transaction() as conn:
+            await outbox.insert(conn, rows)
+        await self.db.pool.execute('notify "inventory_outbox"')
+        started = time.perf_counter()
+        recorded = await self._outcome(id)
+        if recorded.status != "ok":
+            raise RuntimeError(f"the sync failed: {recorded}")
+        return time.perf_counter() - started
+
+    async def _outcome(self, id: UUID) -> Recorded:
+        while True:
+            self.peak_memory = max(self.peak_memory, self.process.memory_info().rss / 2**20)
+            async with self.db.connection() as conn:
+                if found := (await find_outcomes(conn, [id])).get(id):
+                    return found
+            await asyncio.sleep(0.01)
+
+    async def walk(self, kind: ResourceKind | None) -> float:
+        """Seconds that the client needs for the pages that such a sync reads."""
+        tokens = TokenResolver({"DO_API_TOKEN": self.stand_in.token}, 0)
+        started = time.perf_counter()
+        async with DigitalOcean(tokens, "sync", base_url=self.stand_in.url) as do:
+            if kind is None:
+                projects = [row["id"] async for rows in do.projects() for row in rows]
+                for project in projects:
+                    await _read(do.project_resources(project))
+            await _read(do.droplets())
+        return time.perf_counter() - started
+
+    async def requests(self) -> int:
+        async with self.stand_in.control() as control:
+            count = sum((await control.requests("/v2/")).counts.values())
+            await control.forget_requests()
+        return count
+
+
+async def _read(walk: Walk) -> None:
+    async for _ in walk:
+        pass
+    if not walk.complete:
+        raise RuntimeError(f"the walk is not complete: {walk.doubts}")
+
+
+async def _compare(fleet: Fleet, kind: ResourceKind | None) -> tuple[float, float, int]:
+    """Median seconds of the sync and of the bare walk, and the requests of one sync."""
+    await fleet.requests()
+    syncs = [await fleet.sync(kind)]
+    requests = await fleet.requests()
+    walks = [await fleet.walk(kind)]
+    for _ in range(_ROUNDS - 1):
+        syncs.append(await fleet.sync(kind))
+        walks.append(await fleet.walk(kind))
+    return statistics.median(syncs), statistics.median(walks), requests
+
+
+@asynccontextmanager
+async def _fleet(stack: Stack, droplets: int) -> AsyncIterator[Fleet]:
+    """A database of its own, a stand-in with so many droplets, and the service, which has synced them once."""
+    name = f"bench_{uuid7().hex}"
+    admin = await asyncpg.connect(stack.database_url)
+    await admin.execute(f"create database {name}")
+    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
+    unlimited = {"droplets": droplets, "projects": _PROJECTS, "rate_hour": 0, "rate_minute": 0}
+    try:
+        with running_stand_in(**unlimited) as stand_in:
+            changed = {"do_api_url": stand_in.url, "do_rate_limit": 0.0}
+            settings = settings_for(stack, url).model_copy(update=changed)
+            await migrate(settings, {"inventory": MIGRATIONS})
+            db = await Database.of_service(settings, "inventory")
+            with _service(settings, stand_in.token) as process:
+                fleet = Fleet(db, stand_in, psutil.Process(process.pid))
+                await fleet.sync(None)
+                yield fleet
+            await db.close()
+    finally:
+        await admin.execute(f"drop database {name} with (force)")
+        await admin.close()
+
+
+@contextmanager
+def _service(settings: Settings, token: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "KAFKA_BOOTSTRAP_SERVERS": ",".join(settings.kafka_bootstrap_servers),
+        "KAFKA_PREFIX": settings.kafka_prefix,
+        "DO_API_URL": settings.do_api_url,
+        "DO_RATE_LIMIT": str(settings.do_rate_limit),
+        "DO_API_TOKEN": token,
+        "LOG_LEVEL": "WARNING",
+    }
+    command = [sys.executable, "-m", "cli.main", "run", "inventory"]
+    with subprocess.Popen(command, cwd=_CHECKOUT, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
