@@ -78,20 +78,21 @@ async def hold(conn: Connection, held: Sequence[tuple[Delivery, Failure | None]]
     )
 
 
-async def bury(conn: Connection, dead: Sequence[tuple[Delivery, Failure]], now: datetime) -> None:
-    """Give messages up."""
+async def bury(conn: Connection, dead: Sequence[tuple[Delivery, Failure]], now: datetime, *, attempts: int = 1) -> None:
+    """Give messages up, after so many attempts."""
     await _insert(conn, [delivery for delivery, _ in dead], "dead", now)
     await conn.execute(
         """
         update dead_letters set status = 'dead', reason = f.reason, detail = f.detail, given_up_at = $4,
-          attempts = attempts + 1
+          attempts = $5
         from unnest($1::uuid[], $2::text[], $3::text[]) as f(id, reason, detail)
-        where dead_letters.id = f.id and given_up_at is null
+        where dead_letters.id = f.id and given_up_at is null and decided_at is null
         """,
         [delivery.dead_letter_id for delivery, _ in dead],
         [failure.reason for _, failure in dead],
         [failure.detail for _, failure in dead],
         now,
+        attempts,
     )
 
 

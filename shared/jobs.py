@@ -382,7 +382,7 @@ class Worker:
         meta = meta_of(envelope, now) if envelope else Meta(leased.id, now)
         async with self._database.transaction() as conn:
             await self._fence(conn, leased)
-            await dead_letters.bury(conn, [(leased.delivery, failure)], now)
+            await dead_letters.bury(conn, [(leased.delivery, failure)], now, attempts=leased.attempts + 1)
             row = self._sender.announce(event, dead_letters_topic(self._sender.service), meta)
             await self._answer(conn, leased, recorded, [row], now)
             await conn.execute(

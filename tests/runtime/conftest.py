@@ -1,0 +1,36 @@
+"""One world for all tests that leave the service well; a world of its own for each that does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from dev.stack import Stack
+from shared.config import Settings
+from shared.ids import uuid7
+from tests.conftest import settings_for
+from tests.runtime.probe import Probe, at_work, probing
+
+
+@pytest.fixture(scope="session")
+async def probe(stack: Stack) -> AsyncIterator[Probe]:
+    """The probe service at work, shared: use names of your own."""
+    name = f"test_{uuid7().hex}"
+    admin = await asyncpg.connect(stack.database_url)
+    await admin.execute(f'create database "{name}"')
+    await admin.close()
+    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
+    # These tests make many dead letters; those about the limit have worlds of their own.
+    settings = settings_for(stack, url).model_copy(update={"dead_letter_limit": 1000, "log_level": "INFO"})
+    async with probing(settings) as probe, at_work(probe):
+        yield probe
+
+
+@pytest.fixture
+async def own_probe(settings: Settings) -> AsyncIterator[Probe]:
+    """A probe of this test's own; the service is not at work yet."""
+    async with probing(settings) as probe:
+        yield probe
