@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from dev.stack import state
+from dev.stack.address import HOST
 from dev.stack.address import port_is_free
 from dev.stack.fallback import KAFKAS, KafkaKind, choose_kafka
 from dev.stack.kafka import Broker
@@ -156,7 +157,7 @@ class Stack:
         found = server.running
         server.start()
         took = "was running" if found else f"ready after {time.monotonic() - began:.1f} s"
-        self._say(f"{server.label}: {took}, {server.url}")
+        self._say(f"{server.label}: {took}, {HOST}:{server.port}")
         self._record(server)  # the mock broker knows its address only now
 
     def _stop_started(self) -> None:
