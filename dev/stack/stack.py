@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from dev.stack import state
-from dev.stack.address import HOST
-from dev.stack.address import port_is_free
+from dev.stack.address import HOST, port_is_free
 from dev.stack.fallback import KAFKAS, KafkaKind, choose_kafka
 from dev.stack.kafka import Broker
 from dev.stack.postgres import Postgres
