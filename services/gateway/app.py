@@ -21,7 +21,7 @@ from services.gateway.documentation import openapi
 from services.gateway.door import Door, admit
 from services.gateway.failures import to_response
 from services.gateway.gateway import ApiRequest, Gateway, opened
-from services.gateway.routes import contracts, health, inventory, me, projects
+from services.gateway.routes import contracts, health, held_syncs, inventory, me, projects
 from services.gateway.routes import operations as operation_routes
 from shared import process
 from shared.config import Settings
@@ -53,12 +53,12 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> Litestar:
 
 
 def _public() -> Router:
-    return Router("/api", route_handlers=[*health.ROUTES, *contracts.ROUTES])
+    return Router("/api", route_handlers=[health.router, contracts.router], security=[{}])
 
 
 def _guarded() -> Router:
-    routes = [*me.ROUTES, *inventory.ROUTES, *projects.ROUTES, *operation_routes.ROUTES]
-    return Router("/api/v1", route_handlers=routes, guards=[admit], security=[{"token": []}])
+    nouns = [me.router, inventory.router, held_syncs.router, projects.router, operation_routes.router]
+    return Router("/api/v1", route_handlers=nouns, guards=[admit], security=[{"token": []}])
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -9,6 +9,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, Example, SecurityScheme, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.gateway.page import Page
 from services.gateway.problems import MEDIA_TYPE
 
 VERSION = "1.0.0"
@@ -111,8 +112,9 @@ def openapi() -> OpenAPIConfig:
         description=_DESCRIPTION,
         path="/api/v1/schema",
         components=Components(security_schemes={"token": token}),
-        render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
+        render_plugins=[Page(path="/"), JsonRenderPlugin(), YamlRenderPlugin()],
         use_handler_docstrings=True,
+        operation_id_creator=lambda handler, _, __: handler.handler_name,
         tags=[
             Tag("inventory", "What exists at the provider."),
             Tag("projects", "The provider's projects: whose each is, and what for."),

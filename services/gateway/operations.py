@@ -121,8 +121,8 @@ async def _kept(gateway: Gateway, operation: Operation, outcome: Recorded, ok: i
 
 
 def describe(operation: Operation, outcome: Recorded | None) -> dict[str, Any]:
-    """An operation as its callers see it."""
-    return {
+    """An operation as its callers see it. What there is not is left out."""
+    members = {
         "id": str(operation.id),
         "status": outcome.status if outcome else "pending",
         "command": operation.command_type,
@@ -131,6 +131,7 @@ def describe(operation: Operation, outcome: Recorded | None) -> dict[str, Any]:
         "error": outcome and outcome.code,
         "detail": outcome and outcome.detail,
     }
+    return {name: value for name, value in members.items() if value is not None}
 
 
 async def find(gateway: Gateway, identity: Identity, id: UUID) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from tests.gateway.world import World
 
 PUBLIC = {"/api/health", "/api/v1/contracts/schemas/{file_name}", "/api/v1/contracts/asyncapi.json"}
 BODIES: dict[str, dict[str, Any]] = {
-    "link": {"deployment_id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f11"},
+    "link_resource": {"deployment_id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f11"},
     "classify_project": {"purpose": "a test"},
 }
 

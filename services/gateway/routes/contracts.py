@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from litestar import get
+from litestar import Router, get
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, ConfigDict
 
 import contracts
-from services.gateway.documentation import NOT_FOUND, answer
+from services.gateway.documentation import BAD_REQUEST, NOT_FOUND, answer
 from services.gateway.problems import not_found
 from services.gateway.routes.vocabulary import json_answer
 
@@ -25,13 +25,10 @@ class Document(BaseModel):
 
 
 @get(
-    "/v1/contracts/schemas/{file_name:str}",
-    tags=["contracts"],
-    security=[{}],
-    operation_id="message_schema",
-    responses={200: answer(Document, "A JSON Schema (2020-12)."), 404: NOT_FOUND},
+    "/schemas/{file_name:str}",
+    responses={200: answer(Document, "A JSON Schema (2020-12)."), 400: BAD_REQUEST, 404: NOT_FOUND},
 )
-async def schema(file_name: FromPath[str]) -> ASGIResponse:
+async def message_schema(file_name: FromPath[str]) -> ASGIResponse:
     """Give the JSON Schema of a message's data, `<type>.json`; `envelope.json` is that of the envelope."""
     document = _schemas().get(file_name)
     if document is None:
@@ -39,13 +36,7 @@ async def schema(file_name: FromPath[str]) -> ASGIResponse:
     return json_answer(document)
 
 
-@get(
-    "/v1/contracts/asyncapi.json",
-    tags=["contracts"],
-    security=[{}],
-    operation_id="asyncapi",
-    responses={200: answer(Document, "An AsyncAPI document (3.0).")},
-)
+@get("/asyncapi.json", responses={200: answer(Document, "An AsyncAPI document (3.0).")})
 async def asyncapi() -> ASGIResponse:
     """Give the AsyncAPI document: every topic and what travels on it."""
     return json_answer(_asyncapi())
@@ -61,4 +52,4 @@ def _asyncapi() -> bytes:
     return (_DIRECTORY / "asyncapi.json").read_bytes()
 
 
-ROUTES = [schema, asyncapi]
+router = Router("/v1/contracts", route_handlers=[message_schema, asyncapi], tags=["contracts"])

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import get, post
+from litestar import Router, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from contracts.inventory import DecideHeldSync, LinkResource, Resource, SyncInventory, UnlinkResource
+from contracts.inventory import LinkResource, Resource, SyncInventory, UnlinkResource
 from contracts.kinds import ResourceKind
-from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, NOT_FOUND, PROVIDER, WRITES, answer
+from services.gateway.documentation import ALWAYS, INVALID, NOT_FOUND, PROVIDER, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
 from services.gateway.problems import not_found
-from services.gateway.routes.operations import ACCEPTED
-from services.gateway.routes.vocabulary import Cursor, Key, Limit, Name, Time, Word, json_answer
+from services.gateway.routes.operations import write
+from services.gateway.routes.vocabulary import OPERATORS, STORABLE, Cursor, Key, Limit, Name, Time, Word, json_answer
 
 _EVENTS = 1000
-OPERATORS = {"operators_only": True}
-
 
 # Litestar keeps the name `state` to itself.
 State = Annotated[
     str | None,
-    QueryParameter(name="state", max_length=255, description="As the provider says; or `deleted`.", required=False),
+    QueryParameter(
+        name="state",
+        max_length=255,
+        pattern=STORABLE,
+        description="As the provider says; or `deleted`.",
+        required=False,
+    ),
 ]
 
 
@@ -80,32 +84,12 @@ class ResourceAnswer(BaseModel):
     events: list[ResourceEventView] = Field(description=f"The {_EVENTS} newest, newest first.")
 
 
-class HeldSync(BaseModel):
-    """A complete sync that missed an implausible share of its kind. Nobody is struck until an operator decides."""
-
-    id: UUID
-    kind: str
-    known: int = Field(description="How many it should have seen.")
-    missing: int
-    resource_ids: list[UUID] = Field(description="Those that would be struck.")
-    status: Literal["open", "approved", "rejected", "superseded"]
-    held_at: datetime
-    decided_at: datetime | None
-    decided_by: str | None
-
-
-class HeldSyncList(BaseModel):
-    held_syncs: list[HeldSync]
-    count: int
-    next: str | None
-
-
 class SyncRequest(BaseModel):
     kind: ResourceKind | None = Field(default=None, description="Default: all kinds, and the projects.")
 
 
 class LinkRequest(BaseModel):
-    deployment_id: UUID
+    deployment_id: UUID = Field(examples=["019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f14"])
     effective_from: Time | None = Field(default=None, description="Default: now. May lie in the past.")
     tenant_id: Name | None = Field(default=None, description="The deployment's tenant, where it is not known here yet.")
 
@@ -124,19 +108,7 @@ class AttributedAnswer(BaseModel):
     resource: Resource
 
 
-class DecidedSync(BaseModel):
-    id: UUID
-    kind: str
-    missing: int
-    status: Literal["approved", "rejected"]
-
-
-class DecidedAnswer(BaseModel):
-    held_sync: DecidedSync
-    struck: int
-    deleted: int
-
-
+# Litestar leaves what is null out of examples, so these say what is rarely said: a droplet that was linked, and is gone.
 _RESOURCE = {
     "id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f11",
     "kind": "droplet",
@@ -150,33 +122,35 @@ _RESOURCE = {
     "attrs": {"memory_mb": 2048, "vcpus": 1},
     "project_id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f12",
     "tenant_id": "acme",
-    "deployment_id": None,
+    "deployment_id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f14",
     "first_seen_at": "2026-11-01T10:15:03Z",
     "last_seen_at": "2026-11-01T10:15:03Z",
-    "stale_strike_count": 0,
-    "deleted_at": None,
-    "version": 1,
+    "stale_strike_count": 3,
+    "deleted_at": "2026-11-02T12:15:04Z",
+    "version": 3,
 }
 _EVENT = {
     "id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f13",
     "resource_id": _RESOURCE["id"],
-    "event_type": "discovered",
+    "event_type": "deleted",
     "changes": {},
-    "reason": None,
+    "reason": "missing from three complete syncs",
     "actor": "scheduler",
     "tenant_id": "acme",
-    "version": 1,
-    "occurred_at": "2026-11-01T10:15:03Z",
+    "version": 3,
+    "occurred_at": "2026-11-02T12:15:04Z",
 }
-_LIST_ANSWER = answer(ResourceList, "A page.", {"resources": [_RESOURCE], "count": 1, "next": None})
-_ANSWER = answer(ResourceAnswer, "The resource.", {"resource": _RESOURCE, "events": [_EVENT]})
-_SYNC = WRITES | {200: answer(SyncAnswer, "The walks are done."), 202: ACCEPTED, 502: PROVIDER}
-_ATTRIBUTE = WRITES | {200: answer(AttributedAnswer, "The resource as it is now."), 202: ACCEPTED}
-_DECIDE = WRITES | {200: answer(DecidedAnswer, "What came of it."), 202: ACCEPTED}
+_WALKED = {"droplet": {"seen": 5, "discovered": 1, "updated": 0, "struck": 0, "deleted": 0, "complete": True}}
 
 
-@get("/inventory", tags=["inventory"], operation_id="resources", responses=ALWAYS | {200: _LIST_ANSWER, 422: INVALID})
-async def resources(
+@get(
+    responses=ALWAYS
+    | {
+        200: answer(ResourceList, "A page.", {"resources": [_RESOURCE], "count": 1, "next": "AZqfPmoMfD6PXg1qWwyfEQ"}),
+        422: INVALID,
+    },
+)
+async def list_resources(
     *,
     request: ApiRequest,
     kind: FromQuery[ResourceKind | None] = None,
@@ -190,7 +164,7 @@ async def resources(
 ) -> ASGIResponse:
     """List resources: an operator's are all, a tenant's its own.
 
-    What is gone from the provider is left out, unless `state` is `deleted`. `q`: part of the name or provider's id.
+    What is gone from the provider is left out, unless `state` is `deleted`. `q`: part of the name, or provider's id.
     """
     page = await request.gateway.views.resources(
         request.user,
@@ -207,12 +181,11 @@ async def resources(
 
 
 @get(
-    "/inventory/{resource_id:uuid}",
-    tags=["inventory"],
-    operation_id="resource",
-    responses=ALWAYS | {200: _ANSWER, 404: NOT_FOUND},
+    "/{resource_id:uuid}",
+    responses=ALWAYS
+    | {200: answer(ResourceAnswer, "The resource.", {"resource": _RESOURCE, "events": [_EVENT]}), 404: NOT_FOUND},
 )
-async def resource(request: ApiRequest, resource_id: FromPath[UUID]) -> ASGIResponse:
+async def get_resource(request: ApiRequest, resource_id: FromPath[UUID]) -> ASGIResponse:
     """Show a resource, also one that is gone, with what happened to it."""
     found = await request.gateway.views.find_resource(request.user, resource_id, events=_EVENTS)
     if found is None:
@@ -220,16 +193,26 @@ async def resource(request: ApiRequest, resource_id: FromPath[UUID]) -> ASGIResp
     return json_answer(found)
 
 
-@post("/inventory/sync", tags=["inventory"], operation_id="sync", responses=_SYNC, opt=OPERATORS)
-async def sync(request: ApiRequest, data: JSONBody[SyncRequest | None] = None, key: Key = None) -> ASGIResponse:
+@post(
+    "/sync",
+    opt=OPERATORS,
+    status_code=200,
+    responses=write(answer(SyncAnswer, "The walks are done.", _WALKED)) | {502: PROVIDER},
+)
+async def sync_inventory(
+    request: ApiRequest, data: JSONBody[SyncRequest | None] = None, key: Key = None
+) -> ASGIResponse:
     """Mirror what is at the provider now. A long walk is answered with 202; the operation has the numbers when done."""
     return await submit(request, SyncInventory(kind=data.kind if data else None), key)
 
 
 @post(
-    "/inventory/{resource_id:uuid}/link", tags=["inventory"], operation_id="link", responses=_ATTRIBUTE, opt=OPERATORS
+    "/{resource_id:uuid}/link",
+    opt=OPERATORS,
+    status_code=200,
+    responses=write(answer(AttributedAnswer, "The resource now.")),
 )
-async def link(
+async def link_resource(
     request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[LinkRequest], key: Key = None
 ) -> ASGIResponse:
     """Attribute a resource to a deployment."""
@@ -237,13 +220,12 @@ async def link(
 
 
 @post(
-    "/inventory/{resource_id:uuid}/unlink",
-    tags=["inventory"],
-    operation_id="unlink",
-    responses=_ATTRIBUTE,
+    "/{resource_id:uuid}/unlink",
     opt=OPERATORS,
+    status_code=200,
+    responses=write(answer(AttributedAnswer, "The resource now.")),
 )
-async def unlink(
+async def unlink_resource(
     request: ApiRequest, resource_id: FromPath[UUID], data: JSONBody[UnlinkRequest | None] = None, key: Key = None
 ) -> ASGIResponse:
     """End a resource's attribution."""
@@ -251,46 +233,8 @@ async def unlink(
     return await submit(request, UnlinkResource(resource_id=resource_id, effective_from=since), key)
 
 
-@get(
-    "/inventory/held-syncs",
+router = Router(
+    "/inventory",
+    route_handlers=[list_resources, get_resource, sync_inventory, link_resource, unlink_resource],
     tags=["inventory"],
-    operation_id="held_syncs",
-    responses=ALWAYS | {200: answer(HeldSyncList, "A page."), 403: FORBIDDEN, 422: INVALID},
-    opt=OPERATORS,
 )
-async def held_syncs(
-    request: ApiRequest,
-    status: FromQuery[Literal["open", "approved", "rejected", "superseded"] | None] = None,
-    limit: Limit = LIMIT,
-    cursor: Cursor = None,
-) -> ASGIResponse:
-    """List the syncs that were held because an implausible share of a kind had vanished."""
-    views = request.gateway.views
-    return json_answer(await views.held_syncs(status=status, after=after(cursor), limit=limit))
-
-
-@post(
-    "/inventory/held-syncs/{held_sync_id:uuid}/approve",
-    tags=["inventory"],
-    operation_id="approve_held_sync",
-    responses=_DECIDE,
-    opt=OPERATORS,
-)
-async def approve(request: ApiRequest, held_sync_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
-    """Let the missing resources of a held sync be struck."""
-    return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=True), key)
-
-
-@post(
-    "/inventory/held-syncs/{held_sync_id:uuid}/reject",
-    tags=["inventory"],
-    operation_id="reject_held_sync",
-    responses=_DECIDE,
-    opt=OPERATORS,
-)
-async def reject(request: ApiRequest, held_sync_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
-    """Hold the sync to be mistaken: nothing is struck by it."""
-    return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=False), key)
-
-
-ROUTES = [resources, resource, sync, link, unlink, held_syncs, approve, reject]

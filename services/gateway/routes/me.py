@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litestar import get
+from litestar import Router, get
 from pydantic import BaseModel
 
 from services.gateway.documentation import ALWAYS
@@ -18,11 +18,11 @@ class Me(BaseModel):
     operator: bool
 
 
-@get("/me", tags=["identity"], operation_id="me", responses=ALWAYS)
-async def me(request: ApiRequest) -> Me:
+@get("/me", responses=ALWAYS)
+async def who_am_i(request: ApiRequest) -> Me:
     """Tell the caller who it is here."""
     who = request.user
     return Me(tenant_id=who.tenant_id, email=who.email, roles=list(who.roles), operator=who.operator)
 
 
-ROUTES = [me]
+router = Router("", route_handlers=[who_am_i], tags=["identity"])

@@ -7,13 +7,14 @@ from typing import Any, Literal
 from uuid import UUID
 
 import orjson
-from litestar import get
+from litestar import Router, get
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
 from services.gateway import operations
-from services.gateway.documentation import ALWAYS, NOT_FOUND, answer
+from services.gateway.documentation import ALWAYS, NOT_FOUND, WRITES, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.problems import not_found
 from services.gateway.routes.vocabulary import json_answer
@@ -26,9 +27,9 @@ class Operation(BaseModel):
     status: Literal["pending", "ok", "refused", "failed"]
     command: str
     accepted_at: datetime
-    result: dict[str, Any] | None
-    error: str | None = Field(description="A stable key, when refused or failed.")
-    detail: dict[str, Any] | None
+    result: dict[str, Any] | None = Field(default=None, description="What came of it, when `ok`.")
+    error: str | None = Field(default=None, description="A stable key, when `refused` or `failed`.")
+    detail: dict[str, Any] | None = Field(default=None, description="What else is known, when `refused` or `failed`.")
 
 
 class OperationAnswer(BaseModel):
@@ -41,22 +42,22 @@ EXAMPLE = {
         "status": "pending",
         "command": "arcadia.inventory.sync-inventory.v1",
         "accepted_at": "2026-11-01T10:15:00Z",
-        "result": None,
-        "error": None,
-        "detail": None,
     }
 }
 
-ACCEPTED = answer(OperationAnswer, "Accepted; ask for the operation named in `Location`.", EXAMPLE)
+
+def write(done: ResponseSpec) -> dict[int, ResponseSpec]:
+    """What a route that writes may answer; `done`: its success."""
+    return WRITES | {
+        200: done,
+        202: answer(OperationAnswer, "Accepted; see the operation named in `Location`.", EXAMPLE),
+    }
 
 
 @get(
-    "/operations/{operation_id:uuid}",
-    tags=["operations"],
-    operation_id="operation",
-    responses=ALWAYS | {200: answer(OperationAnswer, "The operation.", EXAMPLE), 404: NOT_FOUND},
+    "/{operation_id:uuid}", responses=ALWAYS | {200: answer(OperationAnswer, "The operation.", EXAMPLE), 404: NOT_FOUND}
 )
-async def operation(request: ApiRequest, operation_id: FromPath[UUID]) -> ASGIResponse:
+async def get_operation(request: ApiRequest, operation_id: FromPath[UUID]) -> ASGIResponse:
     """Show an operation and what came of it."""
     found = await operations.find(request.gateway, request.user, operation_id)
     if found is None:
@@ -64,4 +65,4 @@ async def operation(request: ApiRequest, operation_id: FromPath[UUID]) -> ASGIRe
     return json_answer(orjson.dumps({"operation": found}, option=orjson.OPT_UTC_Z))
 
 
-ROUTES = [operation]
+router = Router("/operations", route_handlers=[get_operation], tags=["operations"])

@@ -11,12 +11,15 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from services.gateway.paging import CURSOR, LIMIT
 
+OPERATORS = {"operators_only": True}
+"""The `opt` of a route that is the operators' alone."""
+
 # PostgreSQL cannot store the character U+0000.
-_STORABLE = r"^[^\x00]*$"
+STORABLE = r"^[^\x00]*$"
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT, description="Rows per page.", required=False)]
 Cursor = Annotated[str | None, QueryParameter(pattern=CURSOR, description="`next` of the page before.", required=False)]
-Word = Annotated[str | None, QueryParameter(min_length=1, max_length=255, pattern=_STORABLE, required=False)]
+Word = Annotated[str | None, QueryParameter(min_length=1, max_length=255, pattern=STORABLE, required=False)]
 """A string of the query."""
 
 Key = Annotated[
@@ -34,7 +37,7 @@ Key = Annotated[
 Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC))]
 """A time of a body, with its offset from UTC."""
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_STORABLE)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=STORABLE)]
 """A string of a body."""
 
 
