@@ -219,7 +219,10 @@ class Batch:
             self.bury(delivery, Failure.of("unhandled", f"{self._service.name} has no handler for {message.TYPE}"))
 
     def fail(self, delivery: Delivery, failure: Failure) -> None:
-        """Hold a failing message for another attempt; what comes after it under its key waits."""
+        """Hold a failing message for another attempt, if it has one left; what comes after it under its key waits."""
+        if self._retrying and self._retrying.attempts >= len(dead_letters.BACK_OFF):
+            self.bury(delivery, failure, self._retrying.attempts + 1)
+            return
         self.failures += 1
         self._held_lines.add(delivery.line)
         self._hold.append((delivery, failure))
@@ -279,8 +282,8 @@ class Batch:
             await dead_letters.delete_held(self._conn, held.id)
         elif self._dead:
             await dead_letters.mark_dead(self._conn, held, failure, self._now)
-        elif await dead_letters.mark_failed_again(self._conn, held, failure, self._now):
-            self._announce(held.delivery, failure, held.attempts + 1)
+        else:
+            await dead_letters.mark_failed_again(self._conn, held, failure, self._now)
 
     def report(self, seconds: float) -> None:
         """Count and log, once the transaction is committed."""

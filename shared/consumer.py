@@ -218,10 +218,11 @@ class Consumer:
             held = await dead_letters.lock_next_held(conn)
             if held is None:
                 return False
+            started = time.monotonic()
             batch = await self._retried(conn, held)
         self._look_at_limit = True
         self._wake(batch)
-        batch.report(0.0)
+        batch.report(time.monotonic() - started)
         return True
 
     async def _retried(self, conn: Connection, held: Held) -> Batch:

@@ -144,23 +144,19 @@ async def delete_held(conn: Connection, id: UUID) -> None:
     await conn.execute("delete from dead_letters where id = $1", id)
 
 
-async def mark_failed_again(conn: Connection, held: Held, failure: Failure, now: datetime) -> bool:
-    """Count one more failed attempt. True if it was the last: the message is dead now."""
-    attempts = held.attempts + 1
-    if attempts > len(BACK_OFF):
-        return await mark_dead(conn, held, failure, now)
+async def mark_failed_again(conn: Connection, held: Held, failure: Failure, now: datetime) -> None:
+    """Count one more failed attempt, and wait for the next."""
     await conn.execute(
         "update dead_letters set attempts = $2, next_attempt_at = $3, reason = $4, detail = $5 where id = $1",
         held.id,
-        attempts,
-        now + BACK_OFF[attempts - 1],
+        held.attempts + 1,
+        now + BACK_OFF[held.attempts],
         failure.reason,
         failure.detail,
     )
-    return False
 
 
-async def mark_dead(conn: Connection, held: Held, failure: Failure, now: datetime) -> bool:
+async def mark_dead(conn: Connection, held: Held, failure: Failure, now: datetime) -> None:
     """Leave a held message to the operator."""
     await conn.execute(
         """
@@ -172,7 +168,6 @@ async def mark_dead(conn: Connection, held: Held, failure: Failure, now: datetim
         failure.reason,
         failure.detail,
     )
-    return True
 
 
 async def count_recent(conn: Connection) -> int:

@@ -7,12 +7,21 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+import structlog
 
 from dev.stack import Stack
+from shared import log
 from shared.config import Settings
 from shared.ids import uuid7
 from tests.conftest import settings_for
 from tests.runtime.probe import Probe, at_work, probing
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> None:
+    """Logs as in production, but for the cache: a logger that keeps its processors cannot be listened to."""
+    log.configure(Settings(database_url="postgresql://", kafka_bootstrap_servers=["-"], log_format="console"))
+    structlog.configure(cache_logger_on_first_use=False)
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +33,7 @@ async def probe(stack: Stack) -> AsyncIterator[Probe]:
     await admin.close()
     url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
     # These tests make many dead letters; those about the limit have worlds of their own.
-    settings = settings_for(stack, url).model_copy(update={"dead_letter_limit": 1000, "log_level": "INFO"})
+    settings = settings_for(stack, url).model_copy(update={"dead_letter_limit": 1000})
     async with probing(settings) as probe, at_work(probe):
         yield probe
 

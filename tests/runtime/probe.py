@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from asyncpg import Record
 
 from contracts import topics
 from contracts.message import Command, Envelope, Event, Message, Reply
 from contracts.runtime import DeadLettered
 from contracts.topics import TOPICS
-from shared import log, process
+from shared import process
 from shared.bus import ensure_topics, tail
 from shared.config import Settings
 from shared.db import Connection, Database
@@ -137,8 +138,8 @@ async def note(message: Any, conn: Connection, meta: Meta) -> Outcome:
     return Outcome(result={"note": text})
 
 
-def probe_service(acts: Acts, *, lease_s: float = 2.0, concurrency: int = 3) -> Service[None]:
-    """The service; its handlers do what `acts` says when a message comes."""
+def probe_service(acts: Acts, keys: dict[str, Any]) -> Service[None]:
+    """The service; its handlers do what `acts` says when a message comes. `keys`: of errands, where not their name."""
     service: Service[None] = Service("probe")
 
     @service.on(Poke)
@@ -166,7 +167,7 @@ def probe_service(acts: Acts, *, lease_s: float = 2.0, concurrency: int = 3) -> 
             *zip(*sorted(newest.items()), strict=True),
         )
 
-    @service.job(Errand, lease=timedelta(seconds=lease_s), concurrency=concurrency)
+    @service.job(Errand, lease=timedelta(seconds=2), concurrency=3, key=lambda e: keys.get(e.name, e.name))
     async def errand(cmd: Errand, run: JobRun[None]) -> Outcome | None:
         async def work(conn: Connection, meta: Meta) -> Outcome:
             return await note(cmd, conn, meta)
@@ -184,7 +185,8 @@ class Probe:
         self.settings = settings
         self.database = database
         self.acts = Acts()
-        self.service = probe_service(self.acts)
+        self.keys: dict[str, Any] = {}
+        self.service = probe_service(self.acts, self.keys)
         self.replies: dict[UUID, list[Reply]] = defaultdict(list)
         self.announced: dict[UUID, list[DeadLettered]] = defaultdict(list)
         self._producer = producer
@@ -260,6 +262,28 @@ class Probe:
 
         await until(announced, 15, f"{dead_letter_id} is not announced")
         return self.announced[dead_letter_id][0]
+
+    async def committed(self, topic: str) -> int:
+        """How many records of a topic the service's group has committed."""
+        group = f"{self.settings.kafka_prefix}arcadia.probe.{'commands' if topic == COMMANDS else 'events'}"
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap_servers)
+        try:
+            await admin.start()
+            offsets = await admin.list_consumer_group_offsets(group)
+        finally:
+            await admin.close()
+        return sum(
+            o.offset for tp, o in offsets.items() if tp.topic == self.settings.kafka_prefix + topic and o.offset > 0
+        )
+
+    async def drained(self, topic: str) -> None:
+        """Wait until the group has committed all there is."""
+        end = len(await self.read(topic))
+
+        async def drained() -> bool:
+            return await self.committed(topic) == end
+
+        await until(drained, 15, f"{topic} is not drained")
 
     async def read(self, topic: str, *, key: str | None = None) -> list[bytes | None]:
         """The values on a topic (of one key), as a consumer sees them that reads only what is committed."""
@@ -349,6 +373,5 @@ async def _listen(consumer: AIOKafkaConsumer, probe: Probe) -> None:
 @asynccontextmanager
 async def at_work(probe: Probe) -> AsyncIterator[process.Process]:
     """The probe service at work in this process."""
-    log.configure(probe.settings)
     async with process.running(probe.service, probe.settings) as running:
         yield running
