@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
+import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from asyncpg import Record
@@ -262,6 +263,15 @@ class Probe:
 
         await until(announced, 15, f"{dead_letter_id} is not announced")
         return self.announced[dead_letter_id][0]
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator[Connection]:
+        """A connection of the schema's owner, as migrations have it."""
+        conn = await asyncpg.connect(self.settings.role_url("probe_owner"))
+        try:
+            yield conn
+        finally:
+            await conn.close()
 
     async def committed(self, topic: str) -> int:
         """How many records of a topic the service's group has committed."""
