@@ -13,12 +13,12 @@ from typing import Any
 REDACTED = "[redacted]"
 
 SECRET_KEYS = re.compile(
-    r"""(^|_)(
-        password | passwd | passphrase | secrets? | tokens? | credentials? | authorization
+    r"""(
+        password | passwd | passphrase | secret | token | credential | authorization
       | kubeconfig | user_?data
       | (api | access | private | secret | ssh_private | client) _?key (_data)?
       | access_cert | client_certificate(_data)? | certificate_authority_data
-    )($|_)""",
+    )s?($|_)""",
     re.VERBOSE,
 )
 """Keys whose whole value is a secret, as snake case in lower case."""

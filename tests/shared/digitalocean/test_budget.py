@@ -197,14 +197,14 @@ async def test_the_wait_is_as_long_as_told_but_never_shorter_than_the_back_off()
     assert 2 <= shared.refused(time.now, 0.1) <= 3
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2])
-@given(gaps=st.lists(st.floats(0, 20), min_size=1, max_size=300))
+@pytest.mark.parametrize("share", [0.02, 0.1])
+@given(gaps=st.lists(st.floats(0, 20), min_size=1, max_size=100))
 async def test_however_requests_come_no_window_overflows(share: float, gaps: list[float]) -> None:
     time = Time()
     shared = budget(time, share)
     times = []
     for gap in gaps:
-        time.now += gap / 20
+        time.now += gap
         times += await sent(time, shared, 1)
     limit = int(PER_MINUTE * share)
     assert all(later - earlier >= 60 for earlier, later in zip(times, times[limit:], strict=False))

@@ -114,12 +114,13 @@ def test_a_password_with_an_at_sign_is_taken_out_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["password", "db_password", "apiToken", "API-Key", "refresh_token", "secret", "user_data"]
+    "key",
+    ["password", "db_password", "apiToken", "API-Key", "refresh_tokens", "dbpassword", "secret_hash", "user_data"],
 )
 def test_a_key_that_sounds_like_a_secret_is_one(key: str) -> None:
     assert redact({key: {"anything": [1]}}) == {key: REDACTED}
 
 
-@pytest.mark.parametrize("key", ["key", "ssh_keys", "size_slug", "keyspace", "monkey", "compass_word", "public_key"])
+@pytest.mark.parametrize("key", ["key", "ssh_keys", "size_slug", "secretary", "tokenizer", "public_key"])
 def test_a_key_that_does_not_is_none(key: str) -> None:
     assert redact({key: "value"}) == {key: "value"}
