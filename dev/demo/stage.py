@@ -97,9 +97,9 @@ async def stage(screen: Screen, *, keep: bool) -> AsyncIterator[Stage]:
         screen.step("schemas, roles and tables: up to date")
         logs = stack.root / ".stack" / "demo-logs"  # beside the stack's own directory, which goes with it
         logs.mkdir(exist_ok=True)
-        with _services(logs, environment, keep=keep):
+        with services_running(logs, environment, keep=keep):
             gateway = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
-            await _ready(gateway, logs)
+            await gateway_ready(gateway, logs)
             screen.step(f"services: {', '.join(SERVICES)}, a process each; the gateway is {gateway}")
             async with Control(stack.settings["DO_API_URL"]) as provider:
                 yield Stage(settings, environment, gateway, provider, logs)
@@ -130,7 +130,7 @@ async def _migrate(settings: Settings) -> None:
 
 
 @contextmanager
-def _services(logs: Path, environment: dict[str, str], *, keep: bool) -> Iterator[None]:
+def services_running(logs: Path, environment: dict[str, str], *, keep: bool) -> Iterator[None]:
     """Each service as its own process, its log in `logs`."""
     processes = [_start(name, logs, environment, keep=keep) for name in SERVICES]
     try:
@@ -158,7 +158,7 @@ def _start(name: str, logs: Path, environment: dict[str, str], *, keep: bool) ->
         )
 
 
-async def _ready(gateway: str, logs: Path) -> None:
+async def gateway_ready(gateway: str, logs: Path) -> None:
     async with httpx.AsyncClient(base_url=gateway, trust_env=False) as client:
         for _ in range(int(_READY_S / 0.2)):
             try:

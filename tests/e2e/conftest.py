@@ -1,0 +1,42 @@
+"""All services as processes of their own, on the session's stack, with a stand-in of the provider of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cli.services import migrations
+from dev.demo.stage import Stage, gateway_ready, services_running
+from dev.digitalocean.running import running_stand_in
+from dev.stack import free_port
+from dev.tokens import DEVELOPMENT_SECRET
+from shared.config import Settings
+from shared.migrate import migrate
+
+
+@pytest.fixture
+async def system(settings: Settings, tmp_path: Path) -> AsyncIterator[Stage]:
+    """Everything at work. Strikes may follow one another at once: a test does not wait for half an hour."""
+    await migrate(settings, migrations())
+    with running_stand_in(droplets=5, projects=2, seed=1) as provider:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": settings.database_url.get_secret_value(),
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(settings.kafka_bootstrap_servers),
+            "KAFKA_PREFIX": settings.kafka_prefix,
+            "DO_API_URL": provider.url,
+            "DO_API_TOKEN": provider.token,
+            "JWT_SECRETS": json.dumps([DEVELOPMENT_SECRET]),
+            "GATEWAY_PORT": str(free_port()),
+            "INVENTORY_STRIKE_MINUTES": "0",
+            "LOG_FORMAT": "console",
+        }
+        with services_running(tmp_path, environment, keep=False):
+            gateway = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+            await gateway_ready(gateway, tmp_path)
+            async with provider.control() as control:
+                yield Stage(settings, environment, gateway, control, tmp_path)
