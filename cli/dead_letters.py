@@ -74,7 +74,9 @@ def list_(
         table.add_column(name, no_wrap=True)
     for row in found:
         table.add_row(*(printable(cell) for cell in _cells(row)))
-    console.print(table, crop=False)
+    # Lines may be longer than the terminal, but nothing is cut: ids and reasons are there to be copied.
+    whole = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    Console(highlight=False, width=max(whole, console.width)).print(table)
 
 
 @app.command()
