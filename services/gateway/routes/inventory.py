@@ -108,7 +108,7 @@ class AttributedAnswer(BaseModel):
     resource: Resource
 
 
-# Litestar leaves what is null out of examples, so these say what is rarely said: a droplet that was linked, and is gone.
+# Litestar leaves what is null out of examples, so these say what is rarely said: of a droplet linked, and gone.
 _RESOURCE = {
     "id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f11",
     "kind": "droplet",
