@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -46,13 +47,15 @@ async def deposit(cmd: Deposit, conn: Connection, meta: Meta) -> Outcome:
     return Outcome(result={"balance": balance}, events=[AccountChanged(account=state) for state in states])
 
 
-@ledger.job(Audit, lease=timedelta(seconds=4), concurrency=2)
+@ledger.job(Audit, lease=timedelta(seconds=2), concurrency=2)
 async def audit(cmd: Audit, run: JobRun[None]) -> Outcome:
     """Count the entries after a while. `seconds` below zero: the outside is away at the first attempt."""
     if cmd.seconds < 0 and run.progress is None:
         await run.apply(_nothing, progress={"tried": True})
         raise PutOff("the outside is away", timedelta(milliseconds=100))
-    await asyncio.sleep(max(0.0, cmd.seconds))
+    if cmd.seconds > 0:
+        await run.apply(_nothing, progress={"pid": os.getpid()})
+        await asyncio.sleep(cmd.seconds)
 
     async def count(conn: Connection, meta: Meta) -> Outcome:
         entries = await conn.fetchval("select count(*) from entries where account = $1", cmd.account)

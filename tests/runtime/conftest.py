@@ -14,6 +14,7 @@ from shared import log
 from shared.config import Settings
 from shared.ids import uuid7
 from tests.conftest import settings_for
+from tests.ledger.world import World, world
 from tests.runtime.probe import Probe, at_work, probing
 
 
@@ -27,15 +28,27 @@ def plain_logs() -> None:
 @pytest.fixture(scope="session")
 async def probe(stack: Stack) -> AsyncIterator[Probe]:
     """The probe service at work, shared: use names of your own."""
+    # These tests make many dead letters; those about the limit have worlds of their own.
+    settings = (await _settings(stack)).model_copy(update={"dead_letter_limit": 1000})
+    async with probing(settings) as probe, at_work(probe):
+        yield probe
+
+
+@pytest.fixture(scope="module")
+async def replicas(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """Two replicas of the ledger as processes, shared by a module."""
+    async with world(await _settings(stack), tmp_path_factory.mktemp("logs")) as there:
+        there.start("ledger", 2)
+        yield there
+
+
+async def _settings(stack: Stack) -> Settings:
+    """Settings with a fresh database, for longer than a test."""
     name = f"test_{uuid7().hex}"
     admin = await asyncpg.connect(stack.database_url)
     await admin.execute(f'create database "{name}"')
     await admin.close()
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
-    # These tests make many dead letters; those about the limit have worlds of their own.
-    settings = settings_for(stack, url).model_copy(update={"dead_letter_limit": 1000})
-    async with probing(settings) as probe, at_work(probe):
-        yield probe
+    return settings_for(stack, urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}")))
 
 
 @pytest.fixture
