@@ -11,9 +11,11 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from services.gateway.problems import MEDIA_TYPE, Invalid, Problem, invalid, unavailable
-from shared.db import OUTAGES
+from shared.db import CONTENTION, OUTAGES
 
 log = structlog.get_logger(__name__)
+
+_PASSING = (*OUTAGES, *CONTENTION)
 
 _FRAMEWORK = {
     400: ("malformed_request", "The request cannot be read: is the body JSON, and the header what HTTP asks for?"),
@@ -27,7 +29,7 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
     """The answer to a request that raised. What nobody foresaw is logged, and told without its internals."""
     problem = _problem(request, error)
     if problem.status >= 500:
-        expected = isinstance(error, (Problem, *OUTAGES))
+        expected = isinstance(error, (Problem, *_PASSING))
         log.error("request failed", path=request.url.path, error=repr(error), exc_info=None if expected else error)
     return Response(problem.body(), status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
@@ -40,8 +42,8 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
             return _from_validation(request, error)
         case HTTPException():
             return _from_framework(error)
-        case _ if isinstance(error, OUTAGES):
-            return unavailable("The database is away")
+        case _ if isinstance(error, _PASSING):
+            return unavailable("The database is away or overloaded")
         case _:
             return Problem(500, "internal_error", "This is a fault of ours; it has been logged with the x-request-id.")
 

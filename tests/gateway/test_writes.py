@@ -16,6 +16,7 @@ from dev.tokens import OPERATOR_ROLES, mint
 from services.gateway import operations
 from services.gateway.app import serving
 from services.gateway.gateway import Gateway
+from shared import dead_letters
 from shared.process import running
 from tests.gateway.answering import answering, forgetful
 from tests.gateway.world import OPERATOR, World, client
@@ -68,6 +69,22 @@ async def test_a_command_that_was_given_up_is_answered_too(alone: World) -> None
     assert (found["error"], found["operation_id"]) == ("command_failed", answer.headers["x-correlation-id"])
     query = "select message_id from inventory.dead_letters where id = $1"
     assert str(await alone.admin.fetchval(query, UUID(found["dead_letter_id"]))) == found["operation_id"]
+
+
+async def test_a_command_that_was_replayed_after_a_fix_is_answered_anew(alone: World) -> None:
+    headers, wanted = key(), body()
+    async with serving(alone.settings) as gateway, client(gateway, OPERATOR) as http:
+        async with running(forgetful, alone.settings):
+            failed = await same(http, alone, headers, wanted)
+        assert failed.status_code == 500
+        async with running(answering, alone.settings) as mended:
+            async with mended.database.transaction() as conn:
+                await dead_letters.replay(conn, [UUID(failed.json()["dead_letter_id"])], "a test")
+            async with asyncio.timeout(20):
+                while (again := await same(http, alone, headers, wanted)).status_code == 500:
+                    await asyncio.sleep(0.1)
+    assert again.status_code == 200, again.text
+    assert await alone.effects() == [UUID(failed.json()["operation_id"])]
 
 
 async def test_an_operation_tells_what_came_of_it(there: World, operator: httpx.AsyncClient) -> None:
