@@ -45,6 +45,7 @@ def up() -> None:
         _accept_development_tokens()
         os.environ.setdefault("LOG_FORMAT", "console")
         migrate()
+        console.print("In another terminal: arcadia status | arcadia tail | arcadia token --operator", style="bold")
         _serve(services.names(), settings.load())
 
 
@@ -63,7 +64,9 @@ def _start_missing(stack: ExitStack) -> None:
         console.print(f"Stand-ins serve for: {', '.join(stand_ins)}. Nothing is asked of the real ones.")
         _forget_tokens()
     local = stack.enter_context(Stack(settings.STACK, stand_ins=stand_ins, say=console.print))
-    os.environ.update({name: local.settings[name] for name in missing})
+    if "KAFKA_BOOTSTRAP_SERVERS" in missing:
+        missing.append("KAFKA_MOCK")
+    os.environ.update({name: value for name, value in local.settings.items() if name in missing})
 
 
 def _forget_tokens() -> None:

@@ -85,7 +85,10 @@ class Stack:
     def settings(self) -> dict[str, str]:
         """What a service needs to know of this stack, by the names of its environment variables."""
         stand_ins = {STAND_INS[name].setting: one.url for name, one in self._servers.items() if name in STAND_INS}
-        return {"DATABASE_URL": self.database_url, "KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers, **stand_ins}
+        kafka = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers}
+        if self.kafka.kind == "mock":
+            kafka["KAFKA_MOCK"] = "true"
+        return {"DATABASE_URL": self.database_url, **kafka, **stand_ins}
 
     def start(self) -> None:
         """Start what does not run yet, in parallel, and return when everything answers; harmless when repeated.
