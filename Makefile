@@ -38,7 +38,7 @@ check: .venv/.complete ## lint, format, types, imports, contracts, migrations, l
 	$(PYTEST) -q tests/project
 
 bench: .venv/.complete ## the benchmarks; writes docs/benchmarks.md; ARGS="pipeline --json" runs one
-	@.venv/bin/python -m bench $(ARGS)
+	@.venv/bin/python -m bench $(or $(ARGS),--write)
 
 contracts: .venv/.complete ## export the JSON Schemas, the AsyncAPI document and the table of topics
 	@.venv/bin/arcadia contracts export

@@ -1,4 +1,4 @@
-"""`python -m dev.demo [--keep]`, which `make demo` runs."""
+"""`python -m dev.demo [--keep] [--kafka KIND]`, which `make demo` runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import asyncio
 import os
 import sys
+from typing import get_args
 
 from dev.demo.screen import Screen
 from dev.demo.stage import DemoFailed, Stage, stage
 from dev.demo.story import tell
 from dev.stack import StackError
+from dev.stack.fallback import KafkaKind
 from dev.tokens import OPERATOR_ROLES, mint
 
 
@@ -18,10 +20,10 @@ def main() -> int:
     """Tell the story; 1 when it could not be told."""
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
-    keep = parser.parse_args().keep
-    screen = Screen()
+    parser.add_argument("--kafka", choices=get_args(KafkaKind), help="default: the best that this machine serves")
+    chosen = parser.parse_args()
     try:
-        asyncio.run(_play(screen, keep))
+        asyncio.run(_play(Screen(), keep=chosen.keep, kafka=chosen.kafka))
     except (DemoFailed, StackError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -30,9 +32,9 @@ def main() -> int:
     return 0
 
 
-async def _play(screen: Screen, keep: bool) -> None:
+async def _play(screen: Screen, *, keep: bool, kafka: KafkaKind | None) -> None:
     screen.chapter("Arcadia Cloud", "PostgreSQL, Kafka, a stand-in for DigitalOcean and the services, on this machine.")
-    async with stage(screen, keep=keep) as everything:
+    async with stage(screen, keep=keep, kafka=kafka) as everything:
         await tell(everything, screen)
         if keep:
             _say_how_to_go_on(screen, everything)

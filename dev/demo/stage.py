@@ -18,6 +18,7 @@ from dev.demo.screen import Screen
 from dev.digitalocean.control import Control
 from dev.stack import Stack, loopback_only
 from dev.stack.address import free_port
+from dev.stack.fallback import KafkaKind
 from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
 from shared.config import Settings
 
@@ -87,12 +88,16 @@ class Caller:
 
 
 @asynccontextmanager
-async def stage(screen: Screen, *, keep: bool) -> AsyncIterator[Stage]:
-    """Start everything; stop it at the end, or leave it running with `keep`."""
-    stack = Stack("demo", stand_ins=("digitalocean",), ephemeral=not keep, say=screen.step)
+async def stage(screen: Screen, *, keep: bool, kafka: KafkaKind | None = None) -> AsyncIterator[Stage]:
+    """Start everything; stop it at the end, or leave it running with `keep`. `kafka`: default, the best there is."""
+    stack = Stack("demo", stand_ins=("digitalocean",), kafka=kafka, ephemeral=not keep, say=screen.step)
     with stack:
         environment = _environment(stack)
-        settings = Settings(database_url=stack.database_url, kafka_bootstrap_servers=[stack.kafka_bootstrap_servers])
+        settings = Settings(
+            database_url=stack.database_url,
+            kafka_bootstrap_servers=[stack.kafka_bootstrap_servers],
+            kafka_mock="KAFKA_MOCK" in stack.settings,
+        )
         await _migrate(settings)
         screen.step("schemas, roles and tables: up to date")
         logs = stack.root / ".stack" / "demo-logs"  # beside the stack's own directory, which goes with it
@@ -109,8 +114,8 @@ async def stage(screen: Screen, *, keep: bool) -> AsyncIterator[Stage]:
 
 def _environment(stack: Stack) -> dict[str, str]:
     """The services' environment: this stack's addresses, nothing of the machine's own."""
-    for url in stack.settings.values():
-        loopback_only(url)
+    for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "DO_API_URL"):
+        loopback_only(stack.settings[name])
     return {
         "PATH": os.environ.get("PATH", ""),
         **stack.settings,

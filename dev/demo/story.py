@@ -112,7 +112,7 @@ def _show_sync(screen: Screen, numbers: dict[str, Any]) -> None:
 async def _said_since(stage: Stage, since: datetime) -> list[Text]:
     """The bus since then, a line per message, oldest first."""
     runs = messages(stage.settings, Wanted(), int(since.timestamp() * 1000), follow=False)
-    seen = [each async for run in runs for each in run]
+    seen = [each async for run in runs for each in run if each.at >= since]
     return [each.line() for each in sorted(seen, key=lambda each: each.at)]
 
 
