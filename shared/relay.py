@@ -136,10 +136,9 @@ class Relay:
         return remaining > LEASE_S / 2 or await self._acquire()
 
     async def _release(self) -> None:
-        if self.leading:
-            self.leading = False
-            with suppress(*OUTAGES):
-                await self._database.pool.execute("delete from relay_lease where holder = $1", self.instance)
+        self.leading = False
+        with suppress(*OUTAGES):  # also where this process only just failed to publish: another may fare better
+            await self._database.pool.execute("delete from relay_lease where holder = $1", self.instance)
 
     def _lose(self, why: object) -> None:
         if self.leading:
