@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,21 +38,21 @@ def export() -> None:
 
 @app.command()
 def check(
-    against: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="CONTRACTS_BASE",
-            help="A commit to be compatible with. Default: the last commit and the one before it, the last release "
-            "(a tag `v*`), and where this branch left main.",
-        ),
-    ] = None,
+    against: Annotated[list[str] | None, typer.Option(help="One more commit to be compatible with.")] = None,
 ) -> None:
-    """Fail on a stale export, a broken example, or a change that breaks who relies on an earlier commit."""
-    problems = [_stale_problem(path) for path in _stale(CHECKOUT, documents())]
-    problems += broken_examples(_texts(_EXAMPLES))
+    """Fail on a stale export, a broken example, or a change that breaks who relies on an earlier commit.
+
+    Earlier commits: the last and the one before it, the last release (a tag v*), where this branch left main, and
+    those that BASE_COMMIT names.
+    """
+    exported, examples = documents(), _texts(_EXAMPLES)
+    problems = [_stale_problem(path) for path in _stale(CHECKOUT, exported)]
+    problems += broken_examples(examples)
+    schemas = {Path(path).name: text for path, text in exported.items() if path.startswith(f"{_SCHEMAS}/")}
     bases = history.bases(CHECKOUT, against or ())
     for base in bases:
-        problems += _broken_since(base)
+        problems += broken_schemas(_parsed(base.files(_SCHEMAS)), _parsed(schemas))
+        problems += edited_examples(base.files(_EXAMPLES), examples)
     if problems:
         typer.echo("\n".join(str(problem) for problem in dict.fromkeys(problems)), err=True)
         raise typer.Exit(1)
@@ -70,11 +70,9 @@ def _stale_problem(path: str) -> Problem:
     return Problem(path, "is not what the classes in contracts/ say", "Run `make contracts` and commit the result.")
 
 
-def _broken_since(base: history.Commit) -> Iterable[Problem]:
-    """What the code of now breaks for who relies on a commit."""
-    old = {name.removesuffix(".json"): json.loads(text) for name, text in base.files(_SCHEMAS).items()}
-    new = {Path(path).stem: json.loads(text) for path, text in documents().items() if path.startswith(_SCHEMAS)}
-    return [*broken_schemas(old, new), *edited_examples(base.files(_EXAMPLES), _texts(_EXAMPLES))]
+def _parsed(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Schemas by message type, from their texts by file name."""
+    return {name.removesuffix(".json"): json.loads(text) for name, text in texts.items()}
 
 
 def _texts(directory: str) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,23 +25,29 @@ class Commit:
 
     def files(self, directory: str) -> dict[str, str]:
         """The texts of a directory's files at that commit, by name; empty where it did not exist."""
-        listing = _git(self.checkout, "ls-tree", "--name-only", self.id, f"{directory}/") or ""
-        return {Path(path).name: _git(self.checkout, "show", f"{self.id}:{path}") or "" for path in listing.split()}
+        archive = _git(self.checkout, "archive", "--format=tar", self.id, f"{directory}/")
+        if archive is None:
+            return {}
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            found = {Path(entry.name).name: tar.extractfile(entry) for entry in tar if entry.isfile()}
+            return {name: file.read().decode() for name, file in found.items() if file}
 
 
 def bases(checkout: Path, wanted: Sequence[str] = ()) -> list[Commit]:
     """The commits with which the working tree must be compatible, each once; none outside a repository.
 
-    `wanted`: those and no others. Raises `Failed` where one is not known here, or git cannot read the repository.
+    `wanted`, and those that the variable BASE_COMMIT names (in CI: what was there before the push), come beside the
+    usual ones. Raises `Failed` where one of them is not known here, or git cannot read the repository.
     """
     _readable(checkout)
+    named = [*wanted, *os.environ.get("BASE_COMMIT", "").split()]
     found: dict[str, Commit] = {}
-    for name in wanted or _usual(checkout):
-        id = _git(checkout, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    for name in [*named, *_usual(checkout)]:
+        id = _line(checkout, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         if id:
-            found.setdefault(id.strip(), Commit(checkout, name, id.strip()))
-        elif wanted:
-            raise Failed(f"the commit {name!r} is not known here\n  Fetch it, or name another with --against.")
+            found.setdefault(id, Commit(checkout, name, id))
+        elif name in named:
+            raise Failed(f"the commit {name!r} is not known here\n  Fetch it, or name another.")
     return list(found.values())
 
 
@@ -50,18 +59,22 @@ def _readable(checkout: Path) -> None:
 
 def _usual(checkout: Path) -> list[str]:
     """What may be in use: the last commits, the last release, and what this branch began with."""
-    release = _git(checkout, "describe", "--tags", "--abbrev=0", "--match", "v*")
-    fork = next((id for main in _MAIN if (id := _git(checkout, "merge-base", "HEAD", main))), None)
-    return ["HEAD", "HEAD~1", *(name.strip() for name in (release, fork) if name)]
+    release = _line(checkout, "describe", "--tags", "--abbrev=0", "--match", "v*")
+    fork = next((id for main in _MAIN if (id := _line(checkout, "merge-base", "HEAD", main))), None)
+    return ["HEAD", "HEAD~1", *(name for name in (release, fork) if name)]
 
 
-def _git(checkout: Path, *arguments: str) -> str | None:
+def _line(checkout: Path, *arguments: str) -> str | None:
+    said = _git(checkout, *arguments)
+    return said.decode().strip() if said else None
+
+
+def _git(checkout: Path, *arguments: str) -> bytes | None:
     """What git says; None where it fails, as it does outside a repository or without one commit."""
     try:
         done = subprocess.run(  # noqa: S603
             ["git", "-C", str(checkout), *arguments],  # noqa: S607
             capture_output=True,
-            text=True,
             check=False,
         )
     except FileNotFoundError:
