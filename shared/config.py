@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     Raises `pydantic.ValidationError` with the variable's name where a value is missing or makes no sense.
     """
 
-    model_config = SettingsConfigDict(env_file=None, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
     database_url: SecretStr = Field(
         description="PostgreSQL, `postgresql://user:password@host:port/database?sslmode=...`. User and password are "
@@ -91,6 +91,14 @@ class Settings(BaseSettings):
     otel_endpoint: str | None = Field(
         default=None, description="An OTLP/HTTP collector; without one nothing is traced."
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _names_a_server(cls, url: SecretStr) -> SecretStr:
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname:
+            raise ValueError("should be postgresql://user:password@host:port/database")
+        return url
 
     def role_url(self, role: str) -> str:
         """DATABASE_URL as another role, with its password."""

@@ -21,7 +21,7 @@ from tests.runtime.probe import Probe, at_work, probing
 @pytest.fixture(scope="session", autouse=True)
 def plain_logs() -> None:
     """Logs as in production, but for the cache: a logger that keeps its processors cannot be listened to."""
-    log.configure(Settings(database_url="postgresql://", kafka_bootstrap_servers=["-"], log_format="console"))
+    log.configure(Settings(database_url="postgresql://localhost", kafka_bootstrap_servers=["-"], log_format="console"))
     structlog.configure(cache_logger_on_first_use=False)
 
 
