@@ -11,5 +11,6 @@ decide      mapping to an HTTP answer is a table (`answers.py`).
 
 Beside the usual files: `auth.py` (tokens), `door.py` (what happens around every request), `limits.py`, `problems.py`
 and `failures.py` (errors), `paging.py`, `operations.py` (the write path), `answers.py` (outcomes in HTTP), `gateway.py`
-(what a running gateway has), `documentation.py` (OpenAPI) and a module per noun in `routes/`.
+(what a running gateway has), `documentation.py` (OpenAPI) with `page.py` (the same as HTML) and a module per noun in
+`routes/`.
 """

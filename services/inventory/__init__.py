@@ -9,5 +9,7 @@ Does not decide what a resource costs, what it should be (drift), or what a depl
 
 Beside the usual files: `kinds.py` declares the kinds, `intake.py` is the one way by which what was seen is stored,
 `walks.py` walks the provider (the job SyncInventory), `projects.py` mirrors the projects and what is in them, and
-`history.py` writes what happened, into the table and onto the bus alike.
+`history.py` writes what happened, into the table and onto the bus alike. `provider.py` is the jobs' access to the
+provider, `upkeep.py` keeps to the retentions and tells everything again. Beside `store.py` (resources), the statements
+about projects stand in `project_store.py`, those about walks and strikes in `sync_store.py`.
 """
