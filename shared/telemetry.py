@@ -31,6 +31,9 @@ def start_tracing(settings: Settings, service: str) -> None:
 @contextmanager
 def span(name: str, *, parent: str | None = None, **attributes: str | int) -> Iterator[trace.Span]:
     """A span; `parent` is a traceparent that came with a message or request."""
+    if parent is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        yield trace.INVALID_SPAN  # nothing is traced and there is nothing to pass on: spare the making of it
+        return
     context = _propagator.extract({"traceparent": parent}) if parent else None
     with _tracer.start_as_current_span(name, context=context, attributes=attributes) as current:
         yield current

@@ -58,7 +58,7 @@ def _public() -> Router:
 
 def _guarded() -> Router:
     nouns = [me.router, inventory.router, held_syncs.router, projects.router, operation_routes.router]
-    return Router("/api/v1", route_handlers=nouns, guards=[admit], security=[{"token": []}])
+    return Router("/api/v1", route_handlers=nouns, before_request=admit, security=[{"token": []}])
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -11,9 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from litestar.connection import ASGIConnection
+from litestar import Request
 from litestar.enums import ScopeType
-from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Histogram
 
@@ -34,17 +33,20 @@ _TIMEOUT_S = 30.0
 _NO_ROUTE = "(none)"
 
 
-async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route that is not public: a valid token, and the operator's role where the route wants it."""
-    gateway: Gateway = connection.app.state.gateway
+async def admit(request: Request[Any, Any, Any]) -> None:
+    """Before every route that is not public: a valid token, and the operator's role where the route wants it.
+
+    (A hook and not a guard: for each guard Litestar copies the route's handler at every request.)
+    """
+    gateway: Gateway = request.app.state.gateway
     try:
-        identity = gateway.verifier.identity(connection.headers.get("authorization"))
+        identity = gateway.verifier.identity(request.headers.get("authorization"))
     except Unauthorized as error:
         raise unauthorized(str(error)) from None
-    connection.scope["user"] = identity
+    request.scope["user"] = identity
     if wait := gateway.limit.wait_for(identity.tenant_id):
         raise too_many_requests(wait)
-    if handler.opt.get("operators_only") and not identity.operator:
+    if request.route_handler.opt.get("operators_only") and not identity.operator:
         raise forbidden()
 
 
