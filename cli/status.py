@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli import settings
+from cli import services, settings
 from cli.errors import explained
 from cli.operators import rows, schemas, sight
 
@@ -38,6 +38,7 @@ class Picture:
     """What was found: a row per service, and what services publish about themselves."""
 
     services: dict[str, Row] = field(default_factory=dict)
+    without_schema: list[str] = field(default_factory=list)
     walks: list[Row] = field(default_factory=list)
     held: list[Row] = field(default_factory=list)
     slots: list[Row] = field(default_factory=list)
@@ -75,6 +76,7 @@ async def look(chosen: Settings) -> Picture:
             (health,) = await rows(conn, schema, "v1_all_health")
             alive = [process for process in health["processes"] if _seen_lately(process)]
             picture.services[schema] = {**health, "processes": alive}
+        picture.without_schema = [name for name in services.names() if name not in picture.services]
         if "inventory" in picture.services:
             picture.walks = [dict(row) for row in await conn.fetch(_WALKS)]
         picture.held = await rows(conn, "inventory", "v1_all_held_syncs")
@@ -90,6 +92,7 @@ def _seen_lately(process: Row) -> bool:
 def worries(picture: Picture) -> list[str]:
     """What needs an operator, in words."""
     found = [f"Kafka: {picture.broker}"] if picture.broker else []
+    found += [f"{name} has no schema in this database: arcadia migrate" for name in picture.without_schema]
     for name, row in picture.services.items():
         if not row["processes"]:
             found.append(f"{name} is not running: arcadia run {name}")
