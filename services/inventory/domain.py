@@ -104,8 +104,10 @@ def _fields(seen: Seen, meaningless: AbstractSet[str]) -> dict[str, Any]:
 def is_implausible(missing: int, known: int) -> bool:
     """Whether so many of a kind can hardly have gone since the last walk: then an operator decides.
 
-    A handful is always believed: small fleets are torn down as a whole.
+    A handful is believed, but never that all of several are gone: a token that lost a scope is answered with empty lists.
     """
+    if missing == known > 1:
+        return True
     return missing >= IMPLAUSIBLE_COUNT and missing > known * IMPLAUSIBLE_SHARE
 
 

@@ -89,13 +89,14 @@ async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Out
             row = await kind.read(run.resources.do, cmd.provider_id)
         except NotFound:
             raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id) from None
-    seen = kind.seen(row)
 
     async def register(conn: Connection, meta: Meta) -> tuple[Resource, Sequence[Event]]:
-        events, _ = await take_in(conn, kind, [seen], meta.now, meta)
-        rows = await store.list_by_provider_id(conn, kind.name, [seen.provider_id])
+        taken = await take_in(conn, kind, [row], meta.now, meta)
+        if taken.doubts:
+            raise ValueError(taken.doubts[0])
+        rows = await store.list_by_provider_id(conn, kind.name, [kind.identity(row)])
         (state,) = await history.states_of(conn, list(rows.values()), meta.now)
-        return state, events
+        return state, taken.events
 
     return _answer("resource", await transact(run, register))
 

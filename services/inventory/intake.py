@@ -2,59 +2,61 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from contracts.inventory import ResourceEvent
-from services.inventory import history, store
+from services.inventory import history, kinds, store
 from services.inventory.domain import Known, Seen, Verdict, judge
 from services.inventory.history import Happened
 from services.inventory.kinds import Kind
-from services.inventory.store import Row
 from shared.db import Connection
-from shared.digitalocean import redact
 from shared.outcome import Meta
 
 
-async def take_in(
-    conn: Connection, kind: Kind, seen: Sequence[Seen], seen_at: datetime, meta: Meta
-) -> tuple[list[ResourceEvent], Counter[str]]:
-    """Store resources as they were seen, each once; gives the events to be sent, and how often each thing happened."""
+@dataclass(frozen=True)
+class Taken:
+    """What came of taking rows in: the events to be sent, how often each thing happened, and what could not be read."""
+
+    events: Sequence[ResourceEvent] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+    doubts: Sequence[str] = ()
+
+
+async def take_in(conn: Connection, kind: Kind, rows: Sequence[kinds.Row], seen_at: datetime, meta: Meta) -> Taken:
+    """Store resources as the provider shows them, each once. A row that cannot be read does not hide the others."""
     await store.take_turn(conn)
-    prints = {each.provider_id: fingerprint(each) for each in seen}
+    by_id = {kind.identity(row): row for row in rows}
+    prints = {id: kinds.fingerprint(row) for id, row in by_id.items()}
     unchanged = await store.touch_unchanged(conn, kind.name, list(prints), list(prints.values()), seen_at)
-    rest = {each.provider_id: each for each in seen if each.provider_id not in unchanged}
-    if not rest:
-        return [], Counter()
-    known = await store.list_by_provider_id(conn, kind.name, list(rest))
-    clean = {id: replace(each, attrs=redact(each.attrs)) for id, each in rest.items()}
-    verdicts = {id: judge(_known(known.get(id)), each, kind.meaningless) for id, each in clean.items()}
-    columns = [_columns(each, prints[id], verdicts[id]) for id, each in clean.items()]
+    observed = {id: kind.observe(row) for id, row in by_id.items() if id not in unchanged}
+    seen = {id: each for id, each in observed.items() if isinstance(each, Seen)}
+    doubts = [each for each in observed.values() if isinstance(each, str)]
+    if not seen:
+        return Taken(doubts=doubts)
+    happened = await _store(conn, kind, seen, prints, seen_at)
+    events = await history.record(conn, happened, meta)
+    return Taken(events, Counter(each.happening.value for each in happened), doubts)
+
+
+async def _store(
+    conn: Connection, kind: Kind, seen: Mapping[str, Seen], prints: Mapping[str, bytes], seen_at: datetime
+) -> list[Happened]:
+    known = await store.list_by_provider_id(conn, kind.name, list(seen))
+    verdicts = {id: judge(_known(known.get(id)), each, kind.meaningless) for id, each in seen.items()}
+    columns = [_columns(each, prints[id], verdicts[id]) for id, each in seen.items()]
     rows = await store.upsert_seen(conn, kind.name, columns, seen_at)
-    happened = [
+    return [
         Happened(rows[id], verdict.happening, verdict.changes)
         for id, verdict in verdicts.items()
         if verdict.happening is not None
     ]
-    return await history.record(conn, happened, meta), Counter(h.happening.value for h in happened)
 
 
-def fingerprint(seen: Seen) -> bytes:
-    """A digest of all that is kept of a resource: while it is the same, no further look is needed.
-
-    It is made before secrets are taken out, which costs more than all the rest.
-    """
-    content = orjson.dumps(seen.content(), option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _known(row: Row | None) -> Known | None:
+def _known(row: store.Row | None) -> Known | None:
     if row is None:
         return None
     seen = Seen(

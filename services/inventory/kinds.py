@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
+
+import orjson
 
 from contracts.kinds import ResourceKind
 from services.inventory.domain import Seen
-from shared.digitalocean import DigitalOcean, Walk
+from shared.digitalocean import DigitalOcean, Walk, redact
 
 Row = dict[str, Any]
 
@@ -26,28 +31,38 @@ class Cadence(IntEnum):
 class Kind:
     """Where a kind is listed, and what of it is kept.
 
-    `walk` shows all there are; `read` gives one by its id, and raises `NotFound`. `seen` takes from a row what is kept;
-    a row in which it finds not what it needs raises KeyError, TypeError, ValueError or AttributeError. `meaningless`
-    are the parts of attrs that are kept fresh without an event. `urn_types` are its names in the projects' lists.
+    `walk` shows all there are; `read` gives one by its id, and raises `NotFound`. `identity` is the id in a row. `seen`
+    takes from a row what is kept; where something that it needs is not there, it raises KeyError, TypeError, ValueError
+    or AttributeError. `meaningless` are the parts of attrs that are kept fresh without an event. `urn_types` are the
+    kind's names in the projects' lists.
     """
 
     name: ResourceKind
     cadence: Cadence
     walk: Callable[[DigitalOcean], Walk]
     read: Callable[[DigitalOcean, str], Awaitable[Row]]
+    identity: Callable[[Row], str]
     seen: Callable[[Row], Seen]
     meaningless: frozenset[str]
     urn_types: tuple[str, ...]
 
-    def observe_all(self, rows: Iterable[Row]) -> tuple[list[Seen], list[str]]:
-        """What is to be kept of the rows, and a sentence for each that cannot be read: it must not hide the others."""
-        seen, doubts = [], []
-        for row in rows:
-            try:
-                seen.append(self.seen(row))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                doubts.append(f"{self.name} {row.get('id')} cannot be read: {type(error).__name__} {error}")
-        return seen, doubts
+    def observe(self, row: Row) -> Seen | str:
+        """What is kept of a row, without secrets; a sentence where it cannot be read."""
+        try:
+            seen = self.seen(row)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return f"{self.name} {self.identity(row)} cannot be read: {type(error).__name__} {error}"
+        return replace(seen, attrs=redact(seen.attrs))
+
+
+def fingerprint(row: Row) -> bytes:
+    """A digest of a row: while it is the same, and this code, nothing has changed that anybody could see."""
+    return hashlib.blake2b(_EDITION + orjson.dumps(row), digest_size=16).digest()
+
+
+_EDITION = hashlib.blake2b(
+    b"".join(Path(file).read_bytes() for file in (__file__, inspect.getfile(redact))), digest_size=16
+).digest()
 
 
 async def _read_droplet(do: DigitalOcean, provider_id: str) -> Row:
@@ -87,7 +102,7 @@ def _droplet(row: Row) -> Seen:
 
 def _addresses(row: Row, family: str, type_: str) -> list[str]:
     """Addresses by type, in a fixed order: the provider's order is not (private comes first, often)."""
-    return sorted(entry["ip_address"] for entry in row["networks"][family] if entry["type"] == type_)
+    return sorted([entry["ip_address"] for entry in row["networks"][family] if entry["type"] == type_])
 
 
 DROPLET = Kind(
@@ -95,6 +110,7 @@ DROPLET = Kind(
     cadence=Cadence.FAST,
     walk=lambda do: do.droplets(),
     read=_read_droplet,
+    identity=lambda row: str(row["id"]),
     seen=_droplet,
     # An image's slug goes when the provider retires it; a plan's price is the catalog's; the ids of backups and
     # snapshots, and the window, move by themselves (and are resources of their own).

@@ -146,10 +146,15 @@ async def move_resources(conn: Connection, project_id: UUID, members: Sequence[t
     return await conn.fetch(
         """
         update cloud_resources r
-        set project_id = p.id, tenant_id = coalesce(r.link_tenant_id, p.tenant_id), version = r.version + 1
-        from unnest($1::text[], $2::text[]) as s(kind, provider_id), cloud_projects p
-        where p.id = $3 and r.provider = 'digitalocean' and r.kind = s.kind and r.provider_id = s.provider_id
-          and r.project_id is distinct from p.id
+        set project_id = p.id, version = r.version + 1,
+          tenant_id = case when r.deployment_id is null then p.tenant_id else r.link_tenant_id end
+        from unnest($1::text[], $2::text[]) as s(kind, provider_id)
+        cross join lateral (
+          select k.id from cloud_resources k
+          where k.provider_id = s.provider_id and k.kind = s.kind and k.provider = 'digitalocean'
+          offset 0) as known, -- see `touch_unchanged`
+          cloud_projects p
+        where r.id = known.id and p.id = $3 and r.project_id is distinct from p.id
         returning old.project_id as old_project_id, old.tenant_id as old_tenant_id, new.*
         """,
         [kind for kind, _ in members],
@@ -166,7 +171,7 @@ async def retenant_resources(conn: Connection, project_id: UUID, limit: int) -> 
         from cloud_projects p
         where p.id = $1 and r.id in (
           select id from cloud_resources
-          where project_id = $1 and link_tenant_id is null and forgotten_at is null
+          where project_id = $1 and deployment_id is null and forgotten_at is null
             and tenant_id is distinct from (select tenant_id from cloud_projects where id = $1)
           order by id limit $2)
         returning old.tenant_id as old_tenant_id, new.*

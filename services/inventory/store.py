@@ -29,14 +29,22 @@ async def take_turn(conn: Connection) -> None:
 async def touch_unchanged(
     conn: Connection, kind: str, provider_ids: Sequence[str], fingerprints: Sequence[bytes], seen_at: datetime
 ) -> set[str]:
-    """Note that resources were seen; gives the provider's ids of those that are as they were. The others stay as is."""
+    """Note that resources were seen; gives the provider's ids of those that are as they were. The others stay as is.
+
+    (`offset 0` makes the planner look each of them up. Before the first ANALYZE it takes all of a kind for one row, and
+    would compare each of its rows with each of these.)
+    """
     rows = await conn.fetch(
         """
         update cloud_resources r
         set last_seen_at = $4, stale_strike_count = 0, last_strike_at = null, vanish_approved = false
         from unnest($2::text[], $3::bytea[]) as s(provider_id, fingerprint)
-        where r.provider = 'digitalocean' and r.kind = $1 and r.provider_id = s.provider_id
-          and r.fingerprint = s.fingerprint and r.deleted_at is null
+        cross join lateral (
+          select k.id from cloud_resources k
+          where k.provider_id = s.provider_id and k.kind = $1 and k.provider = 'digitalocean'
+            and k.fingerprint = s.fingerprint and k.deleted_at is null
+          offset 0) as unchanged
+        where r.id = unchanged.id
         returning r.provider_id
         """,
         kind,
@@ -167,12 +175,13 @@ async def upsert_link(conn: Connection, resource_id: UUID, link: Link, actor: st
 
 
 async def attribute_resource(conn: Connection, resource_id: UUID, link: Link) -> Row:
-    """Write on a resource whose it is now."""
+    """Write on a resource whose it is now: the deployment's tenant's alone, also while nobody knows who that is."""
     rows: list[Row] = await conn.fetch(
         """
         update cloud_resources r
         set deployment_id = $2, link_tenant_id = $3, version = version + 1,
-          tenant_id = coalesce($3, (select p.tenant_id from cloud_projects p where p.id = r.project_id))
+          tenant_id = case when $2::uuid is not null then $3
+                      else (select p.tenant_id from cloud_projects p where p.id = r.project_id) end
         where id = $1 returning *
         """,
         resource_id,

@@ -15,10 +15,10 @@ import structlog
 
 from contracts.message import Event
 from services.inventory import history, store, sync_store
-from services.inventory.domain import Happening, Seen, is_implausible
+from services.inventory.domain import Happening, is_implausible
 from services.inventory.history import Happened
-from services.inventory.intake import take_in
-from services.inventory.kinds import Kind
+from services.inventory.intake import Taken, take_in
+from services.inventory.kinds import Kind, Row
 from services.inventory.provider import Provider
 from services.inventory.sync_store import Sync
 from shared.db import Connection
@@ -93,30 +93,31 @@ async def finish(
 async def walk_kind(kind: Kind, run: JobRun[Provider], before: Mapping[str, Any]) -> dict[str, Any]:
     """Mirror all there is of a kind; gives the numbers. `before`: those of the job's walks that are done."""
     counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, tagged=0, restored=0, struck=0, deleted=0, held=0)
-    unreadable: list[str] = []
+    doubts: list[str] = []
     async with walking(run, kind.name) as sync:
         walk = kind.walk(run.resources.do)
         async with aclosing(aiter(walk)) as pages:
             async for rows in pages:
-                seen, doubts = kind.observe_all(rows)
-                unreadable += doubts
-                counts.update(await transact(run, partial(_take_page, kind, seen, sync)), seen=len(rows))
-        doubts = [*walk.doubts, *unreadable]
-        if walk.complete and not doubts:
+                taken = await transact(run, partial(_take_in, kind, rows, sync))
+                counts.update(taken.counts, seen=len(rows))
+                doubts += taken.doubts
+        doubts += walk.doubts
+        complete = walk.complete and not doubts
+        if complete:
             counts.update(await transact(run, partial(_judge_absence, sync, run.resources)))
             counts["deleted"] = await delete_struck_out(run, kind.name)
-        numbers = {**counts, "complete": walk.complete and not doubts}
-        status = ("held" if counts["held"] else "complete") if numbers["complete"] else "incomplete"
+        numbers = {**counts, "complete": complete}
+        status = ("held" if counts["held"] else "complete") if complete else "incomplete"
         await finish(run, sync, status, counts=counts, doubts=doubts, progress={**before, str(kind.name): numbers})
     return numbers
 
 
-async def _take_page(
-    kind: Kind, seen: Sequence[Seen], sync: Sync, conn: Connection, meta: Meta
-) -> tuple[Counter[str], Sequence[Event]]:
+async def _take_in(
+    kind: Kind, rows: Sequence[Row], sync: Sync, conn: Connection, meta: Meta
+) -> tuple[Taken, Sequence[Event]]:
     # A clock that was set back must not make what was seen look as if it had been seen before the walk.
-    events, happened = await take_in(conn, kind, seen, max(meta.now, sync.began_at), meta)
-    return happened, events
+    taken = await take_in(conn, kind, rows, max(meta.now, sync.began_at), meta)
+    return taken, taken.events
 
 
 async def _judge_absence(

@@ -95,12 +95,21 @@ async def test_an_incomplete_walk_counts_for_nothing(inventory: Inventory, effec
     assert sync["doubts"]
 
 
-async def test_a_small_fleet_may_go_as_a_whole(inventory: Inventory) -> None:
+async def test_a_small_fleet_may_shrink_but_not_go_as_a_whole_unheld(inventory: Inventory) -> None:
     ids = await fleet(inventory, 4)
-    await remove(inventory, *ids)
+    await remove(inventory, *ids[:3])
     for _ in range(3):
         await inventory.sync(DROPLET)
-    assert await inventory.events() == ["discovered"] * 4 + ["deleted"] * 4
+    assert await inventory.events() == ["discovered"] * 4 + ["deleted"] * 3
+
+
+async def test_a_kind_that_vanishes_as_a_whole_is_held_however_small(inventory: Inventory) -> None:
+    ids = await fleet(inventory, 4)
+    await remove(inventory, *ids)
+    for _ in range(4):
+        result = await inventory.sync(DROPLET)
+        assert numbers(result, "droplet", "struck", "held") == [0, True]
+    assert await inventory.events() == ["discovered"] * 4
 
 
 async def test_half_of_a_kind_vanishing_is_held_for_as_long_as_nobody_decides(inventory: Inventory) -> None:

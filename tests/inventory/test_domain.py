@@ -26,7 +26,6 @@ from services.inventory.domain import (
     urn_parts,
     with_link,
 )
-from services.inventory.intake import fingerprint
 
 WEB = Seen("1", "web", "nyc3", "active", "s-1vcpu-1gb", ["a", "b"], {"vcpus": 1, "window": "monday"})
 MEANINGLESS = frozenset({"window"})
@@ -86,13 +85,6 @@ def test_the_changes_lead_from_the_old_state_to_the_new_one_and_back(old: Seen, 
     attrs = {**old.attrs, **{name.removeprefix("attrs."): c.new for name, c in there.items() if "." in name}}
     fields = {name: change.new for name, change in there.items() if "." not in name}
     assert not differences(replace(old, attrs=attrs, **fields), new, MEANINGLESS)
-
-
-@given(seen, seen)
-def test_equal_fingerprints_mean_that_nothing_changed(old: Seen, new: Seen) -> None:
-    if fingerprint(old) == fingerprint(new):
-        assert judge(Known(old), new, frozenset()).happening is None
-    assert fingerprint(old) == fingerprint(replace(old, attrs=dict(reversed(list(old.attrs.items())))))
 
 
 @pytest.mark.parametrize(

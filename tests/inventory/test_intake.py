@@ -181,10 +181,11 @@ async def test_another_order_of_addresses_tags_or_features_is_no_change(
     async with seen_bent(settings, provider, bend) as inventory:
         await inventory.provider.add_droplets(2, tags=["a", "b", "c"])
         await inventory.sync(DROPLET)
-        before = await inventory.fetch("select fingerprint from cloud_resources order by id")
+        before = await inventory.fetch("select version, tags, attrs from cloud_resources order by id")
         turned = True
-        await inventory.sync(DROPLET)
-        assert await inventory.fetch("select fingerprint from cloud_resources order by id") == before
+        result = await inventory.sync(DROPLET)
+        assert numbers(result, "droplet", "seen", "updated", "tagged") == [2, 0, 0]
+        assert await inventory.fetch("select version, tags, attrs from cloud_resources order by id") == before
 
 
 async def test_secrets_are_taken_out_of_what_is_kept_and_told(settings: Settings, provider: RunningStandIn) -> None:

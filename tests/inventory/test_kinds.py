@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from contracts.kinds import ResourceKind
-from services.inventory.kinds import DROPLET, KIND_OF_URN, KINDS, Kind
+from services.inventory.domain import Seen
+from services.inventory.kinds import DROPLET, KIND_OF_URN, KINDS, Kind, fingerprint
 from shared.digitalocean import DigitalOcean, TokenResolver, Walk
 
 # Shapes and values as the provider's API reference and recorded traffic show them, not as our stand-in makes them.
@@ -48,6 +49,13 @@ RECORDED: dict[ResourceKind, dict[str, Any]] = {
     },
 }
 
+
+def observed(kind: Kind, row: dict[str, Any]) -> Seen:
+    seen = kind.observe(row)
+    assert isinstance(seen, Seen), seen
+    return seen
+
+
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 
 
@@ -58,18 +66,23 @@ def test_a_kind_has_a_recorded_example(kind: Kind) -> None:
 
 @kinds
 def test_a_recorded_example_is_read_and_its_meaningless_parts_are_there(kind: Kind) -> None:
-    seen, doubts = kind.observe_all([RECORDED[kind.name]])
-    assert (len(seen), doubts) == (1, [])
-    assert seen[0].attrs.keys() >= kind.meaningless, "a meaningless part that is not kept is not needed"
-    assert list(seen[0].tags) == sorted(seen[0].tags)
-    assert seen[0].provider_id
-    assert seen[0].name
+    seen = observed(kind, RECORDED[kind.name])
+    assert seen.attrs.keys() >= kind.meaningless, "a meaningless part that is not kept is not needed"
+    assert list(seen.tags) == sorted(seen.tags)
+    assert (seen.provider_id, bool(seen.name)) == (kind.identity(RECORDED[kind.name]), True)
 
 
 @kinds
-def test_a_row_without_anything_is_a_doubt_and_no_crash(kind: Kind) -> None:
-    seen, doubts = kind.observe_all([{"id": 1}])
-    assert (seen, len(doubts)) == ([], 1)
+def test_a_row_without_anything_but_its_id_is_a_sentence_and_no_crash(kind: Kind) -> None:
+    assert "cannot be read" in str(kind.observe({"id": 1}))
+
+
+@kinds
+def test_any_difference_between_rows_shows_in_their_fingerprints(kind: Kind) -> None:
+    row = RECORDED[kind.name]
+    changed = [{**row, name: "another"} for name in row]
+    assert len({fingerprint(each) for each in (row, *changed)}) == 1 + len(changed)
+    assert fingerprint(row) == fingerprint(dict(row))
 
 
 @kinds
@@ -85,8 +98,8 @@ def test_no_two_kinds_share_a_name_in_urns() -> None:
 
 def test_a_droplet_without_a_public_network_or_an_image_slug() -> None:
     row = RECORDED[ResourceKind.DROPLET]
-    (seen,), _ = DROPLET.observe_all([row])
+    seen = observed(DROPLET, row)
     assert (seen.provider_id, seen.region, seen.attrs["image"]) == ("3164444", "nyc3", "20.04 (LTS) x64")
     assert (seen.attrs["public_ipv4"], seen.attrs["private_ipv4"]) == (["192.241.165.154"], ["10.128.192.124"])
-    (new,), _ = DROPLET.observe_all([{**row, "status": "new", "networks": {"v4": [], "v6": []}}])
+    new = observed(DROPLET, {**row, "status": "new", "networks": {"v4": [], "v6": []}})
     assert (new.attrs["public_ipv4"], new.attrs["public_ipv6"]) == ([], [])

@@ -24,11 +24,12 @@ create table project_members (
   kind        text not null,
   provider_id text not null,
   project_id  uuid not null references cloud_projects,
-  primary key (kind, provider_id)
+  primary key (provider_id, kind)
 );
 
 -- A sync that finds a resource unchanged writes only `last_seen_at`: `attrs` stay out of line (toast_tuple_target), the
--- new tuple stays on its page (fillfactor), and no index names a column that a sync writes.
+-- new tuple stays on its page (fillfactor), and no index names a column that a sync writes. The unique key begins with the
+-- column that tells rows apart: before the first ANALYZE, the planner takes a common first column for a rare one.
 create table cloud_resources (
   id                 uuid primary key default uuidv7(),
   provider           text not null default 'digitalocean',
@@ -40,7 +41,7 @@ create table cloud_resources (
   size_slug          text,
   tags               text[] not null,
   attrs              jsonb not null,
-  fingerprint        bytea not null,                -- of everything above that comes from the provider
+  fingerprint        bytea not null,                -- of the provider's row, and of the code that reads it
   project_id         uuid references cloud_projects,
   deployment_id      uuid,                          -- of the newest row of resource_links, as is `link_tenant_id`
   link_tenant_id     text,
@@ -53,7 +54,7 @@ create table cloud_resources (
   deleted_at         timestamptz,
   forgotten_at       timestamptz,                   -- when the bus was told to forget the resource
   version            bigint not null,
-  unique (provider, kind, provider_id)
+  unique (provider_id, kind, provider)
 ) with (fillfactor = 70, toast_tuple_target = 256);
 create index cloud_resources_tenant on cloud_resources (tenant_id, id);
 create index cloud_resources_kind on cloud_resources (kind, id);
