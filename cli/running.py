@@ -90,8 +90,10 @@ def _accept_development_tokens() -> None:
 
 def _serve(names: Sequence[str], chosen: Settings) -> None:
     """Run services until a signal."""
+    import uvloop
+
     from shared import log, process, telemetry
 
     log.configure(chosen)
     telemetry.start_tracing(chosen, "+".join(names))
-    asyncio.run(process.run([], chosen, [services.part(name, chosen) for name in names]))
+    uvloop.run(process.run([], chosen, [services.part(name, chosen) for name in names]))
