@@ -104,7 +104,7 @@ def _fields(seen: Seen, meaningless: AbstractSet[str]) -> dict[str, Any]:
 def is_implausible(missing: int, known: int) -> bool:
     """Whether so many of a kind can hardly have gone since the last walk: then an operator decides.
 
-    A handful is believed, but never that all of several are gone: a token that lost a scope is answered with empty lists.
+    A handful is believed, but not that all of several are gone: a token without the scope is answered with empty lists.
     """
     if missing == known > 1:
         return True

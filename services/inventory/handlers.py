@@ -20,6 +20,7 @@ from contracts.inventory import (
     SyncInventory,
     UnlinkResource,
 )
+from contracts.kinds import ResourceKind
 from contracts.message import Event
 from services.inventory import history, project_store, projects, store, sync_store, walks
 from services.inventory.domain import Happening, Link, link_at, with_link
@@ -74,16 +75,17 @@ def _walks(cmd: SyncInventory) -> Iterator[tuple[str, Walk]]:
         yield str(kind.name), partial(walks.walk_kind, kind)
 
 
-def _declared(name: str) -> Kind:
-    kind = next((kind for kind in KINDS.values() if kind.name == name), None)
-    if kind is None:
-        raise Refused("kind_not_supported", kind=name, supported=[str(known) for known in KINDS])
-    return kind
+def _declared(name: ResourceKind) -> Kind:
+    if name not in KINDS:
+        raise Refused("kind_not_supported", kind=name, supported=list(KINDS))
+    return KINDS[name]
 
 
 async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Outcome:
     """Read one resource at the provider and take it in."""
     kind = _declared(cmd.kind)
+    if cmd.provider_id in {".", ".."}:
+        raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id)
     with patience():
         try:
             row = await kind.read(run.resources.do, cmd.provider_id)
@@ -133,18 +135,20 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
         (state,) = await history.states_of(conn, [row], meta.now)
         return _answer("resource", state)
     await store.upsert_link(conn, resource_id, link, meta.actor, meta.now)
-    row = await store.attribute_resource(conn, resource_id, with_link(links, link)[-1])
-    (event,) = await history.record(conn, [_attributed(row, before, link)], meta)
+    links = with_link(links, link)
+    after = await store.attribute_resource(conn, resource_id, links[-1])
+    changes = changed(
+        deployment_id=(_text(before.deployment_id), _text(link.deployment_id)),
+        tenant_id=(row["tenant_id"], after["tenant_id"]),
+    )
+    happening = Happening.UNLINKED if link.deployment_id is None else Happening.LINKED
+    (event,) = await history.record(conn, [Happened(after, happening, changes, _validity(links, link))], meta)
     return _answer("resource", event.resource, [event])
 
 
-def _attributed(row: store.Row, before: Link, link: Link) -> Happened:
-    happening = Happening.UNLINKED if link.deployment_id is None else Happening.LINKED
-    changes = changed(
-        deployment_id=(_text(before.deployment_id), _text(link.deployment_id)),
-        tenant_id=(before.tenant_id, link.tenant_id),
-    )
-    return Happened(row, happening, changes, f"effective from {link.since.isoformat()}")
+def _validity(links: Sequence[Link], link: Link) -> str:
+    following = next((later for later in links if later.since > link.since), None)
+    return f"from {link.since.isoformat()}" + (f" until {following.since.isoformat()}" if following else "")
 
 
 def _text(id: UUID | None) -> str | None:

@@ -56,14 +56,13 @@ async def walk_projects(run: JobRun[Provider], before: Mapping[str, Any]) -> dic
                 counts.update(happened, seen=len(rows))
         ensured: Ensured | None = None
         if walk.complete:
-            ensured = await _ensure_internal_project(run, sync)
             counts["deleted"] = await _delete_vanished(run, sync)
-        doubts = list(walk.doubts)
+            ensured = await _ensure_internal_project(run, sync)
         for provider_id, id in ids.items():
             counts["moved"] += await _walk_members(run, provider_id, id)
         numbers = {**counts, "complete": walk.complete, "internal_project": ensured}
         status = "complete" if walk.complete else "incomplete"
-        await finish(run, sync, status, counts=numbers, doubts=doubts, progress={**before, KIND: numbers})
+        await finish(run, sync, status, counts=numbers, doubts=walk.doubts, progress={**before, KIND: numbers})
     return numbers
 
 
@@ -175,8 +174,11 @@ def _text(id: UUID | None) -> str | None:
 
 
 async def _ensure_internal_project(run: JobRun[Provider], sync: Sync) -> Ensured:
-    """Create the platform's own project where a complete walk showed none. Never blind: a name lost in an unknown
-    outcome is looked up by the next syncs before it is tried again."""
+    """Create the platform's own project where a complete walk showed none.
+
+    Where the outcome of an earlier attempt is unknown, the list is given time to show it. (Should it be created twice
+    all the same, the provider refuses: names of projects are unique.)
+    """
 
     async def look(conn: Connection, meta: Meta) -> tuple[Ensured | None, Sequence[Event]]:
         if await project_store.find_live_by_name(conn, INTERNAL_PROJECT):

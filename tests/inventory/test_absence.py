@@ -108,7 +108,7 @@ async def test_a_kind_that_vanishes_as_a_whole_is_held_however_small(inventory: 
     await remove(inventory, *ids)
     for _ in range(4):
         result = await inventory.sync(DROPLET)
-        assert numbers(result, "droplet", "struck", "held") == [0, True]
+        assert numbers(result, "droplet", "struck", "held") == [0, 4]
     assert await inventory.events() == ["discovered"] * 4
 
 

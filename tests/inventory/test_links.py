@@ -69,6 +69,9 @@ async def test_a_link_may_begin_in_the_past_and_holds_until_the_next(inventory: 
 
     assert told(state) == [(ALPHA, days_ago(5), days_ago(2)), (BETA, days_ago(2), None)]
     assert (state["deployment_id"], state["tenant_id"]) == (str(BETA), "globex")
+    (event, *_) = await inventory.fetch("select * from cloud_resource_events order by id desc")
+    assert event["changes"] == {"deployment_id": {"old": None, "new": str(ALPHA)}}
+    assert event["reason"] == f"from {days_ago(5).isoformat()} until {days_ago(2).isoformat()}"
     views = await inventory.fetch("select * from v1_all_resource_links order by effective_from")
     assert [(v["deployment_id"], v["effective_until"]) for v in views] == [(ALPHA, days_ago(2)), (BETA, None)]
 
@@ -82,6 +85,17 @@ async def test_an_unlink_ends_the_attribution_and_gives_the_resource_back_to_its
     assert (state["deployment_id"], state["tenant_id"]) == (None, None)
     assert told(state) == [(ALPHA, days_ago(5), days_ago(1))]
     assert await inventory.events() == ["discovered", "linked", "unlinked"]
+
+
+async def test_a_link_to_a_deployment_of_unknown_tenant_takes_the_resource_from_its_projects_tenant(
+    inventory: Inventory, resource: UUID
+) -> None:
+    await inventory.fetch("update cloud_resources set tenant_id = 'globex'")
+    state = await link(inventory, resource, ALPHA)
+
+    assert (state["deployment_id"], state["tenant_id"]) == (str(ALPHA), None)
+    *_, message = await inventory.published(2)
+    assert message.tenantid is None
 
 
 async def test_the_same_again_changes_nothing(inventory: Inventory, resource: UUID) -> None:
