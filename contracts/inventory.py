@@ -234,7 +234,7 @@ class LinkResource(Command):
     deployment_id: UUID
     tenant_id: str | None = Field(
         default=None,
-        description="The deployment's tenant; None where inventory is to find it in its own copy of the deployments.",
+        description="The deployment's tenant. None: as an earlier link of the deployment said, else nobody's yet.",
     )
     effective_from: datetime | None = None
 

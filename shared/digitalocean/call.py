@@ -22,7 +22,12 @@ class Call:
     def of(
         cls, method: str, route: str, params: Mapping[str, str] | None = None, json: Any = None, **ids: object
     ) -> Self:
-        """A call to `route` with `ids` in the place of its `{names}`, quoted: no id can lead to another path."""
+        """A call to `route` with `ids` in the place of its `{names}`, quoted: no id can lead to another path.
+
+        Raises `ValueError` for an id that is empty, `.` or `..`: URLs are shortened by those, quoted or not.
+        """
+        if odd := [name for name, value in ids.items() if str(value) in {"", ".", ".."}]:
+            raise ValueError(f"{route}: {', '.join(odd)} is no id")
         path = route.format(**{name: quote(str(value), safe="") for name, value in ids.items()})
         return cls(method, route, path, params or {}, json)
 

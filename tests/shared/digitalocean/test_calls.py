@@ -355,3 +355,9 @@ async def test_a_created_thing_that_is_not_in_the_answer_leaves_the_outcome_unkn
     async with client(Script(httpx.Response(201, json={}))) as do:
         with pytest.raises(OutcomeUnknown):
             await do.create_project("a", purpose="b", environment="Production")
+
+
+@pytest.mark.parametrize("id", ["", ".", ".."])
+def test_an_id_that_would_shorten_the_path_is_refused(id: str) -> None:
+    with pytest.raises(ValueError, match="id is no id"):
+        Call.of("DELETE", "/v2/droplets/{id}", id=id)
