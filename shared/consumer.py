@@ -184,7 +184,7 @@ class Consumer:
                 "consumer stopped: too many messages fail",
                 service=self.service.name,
                 reason=str(reason),
-                remedy=f"arcadia dead-letters list {self.service.name}; mend the cause; then replay or discard them",
+                remedy=f"arcadia dead-letters list --service {self.service.name}; mend it; replay or discard them",
             )
         self.stopped = True
 

@@ -43,3 +43,4 @@ def _quiet_libraries() -> None:
     )
     # aiokafka tells of every reconnection at ERROR while a broker restarts; the runtime says it once, with its remedy.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)  # the same, with a traceback, while a database does

@@ -111,16 +111,23 @@ def _dbmate_url(settings: Settings, schema: str) -> str:
 
 
 async def _grant(conn: asyncpg.Connection, schema: str) -> None:
-    """Let the gateway's roles read this schema's published views, and nothing else in it."""
+    """Let the gateway's roles read this schema's published views, and nothing else in it.
+
+    In one transaction: a gateway that serves meanwhile never sees itself without rights.
+    """
     name = _identifier(schema)
-    await conn.execute(f"revoke all on all tables in schema {name} from {TENANT_ROLE}, {OPERATOR_ROLE}, public")
-    views = await conn.fetch("select viewname from pg_views where schemaname = $1 and viewname like 'v1\\_%'", schema)
-    for (view,) in views:
-        operator = view.startswith("v1_all_")
-        role = OPERATOR_ROLE if operator else TENANT_ROLE
-        await conn.execute(f"grant select on {name}.{_identifier(view)} to {role}")
-        if view in UNSCOPED_VIEWS:
-            await conn.execute(f"grant select on {name}.{_identifier(view)} to {OPERATOR_ROLE}")
+    async with conn.transaction():
+        await conn.execute(f"revoke all on all tables in schema {name} from {TENANT_ROLE}, {OPERATOR_ROLE}, public")
+        for view in await _published(conn, schema):
+            role = OPERATOR_ROLE if view.startswith("v1_all_") else TENANT_ROLE
+            await conn.execute(f"grant select on {name}.{_identifier(view)} to {role}")
+            if view in UNSCOPED_VIEWS:
+                await conn.execute(f"grant select on {name}.{_identifier(view)} to {OPERATOR_ROLE}")
+
+
+async def _published(conn: asyncpg.Connection, schema: str) -> list[str]:
+    rows = await conn.fetch("select viewname from pg_views where schemaname = $1 and viewname like 'v1\\_%'", schema)
+    return [row["viewname"] for row in rows]
 
 
 def _identifier(name: str) -> str:

@@ -139,9 +139,9 @@ async def oldest(conn: Connection, limit: int, limit_bytes: int) -> list[tuple[i
         select position, aggregatetype, aggregateid, payload
         from (
           select position, aggregatetype, aggregateid, payload,
-            sum(octet_length(payload)) over (order by position rows unbounded preceding) as through
+            sum(coalesce(octet_length(payload), 0)) over (order by position rows unbounded preceding) as through
           from outbox order by position limit $1) o
-        where coalesce(through - octet_length(payload), 0) < $2
+        where through - coalesce(octet_length(payload), 0) < $2
         order by position
         """,
         limit,

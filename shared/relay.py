@@ -9,6 +9,7 @@ was published but not yet deleted is published again: consumers drop it by `sequ
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -26,10 +27,12 @@ log = structlog.get_logger(__name__)
 
 LEASE_S = 8.0
 SEND_TIMEOUT_S = 4.0
+_RENEW_BELOW_S = 6.0  # between the two, so that a batch that is read slowly can still be sent
 _BATCH = 5000
 _BATCH_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.25  # only for what no wake-up announced: a lost notification, a successor's first look
-_PAUSE_AFTER_FAILURE_S = 0.5
+_SHORTEST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 2.0
 
 
 class Relay:
@@ -74,12 +77,17 @@ class Relay:
         return self.leading and bool(await self._database.pool.fetchval("select exists (select from outbox)"))
 
     async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work again and again; with growing pauses while it fails at once."""
+        pause = _SHORTEST_PAUSE_S
         while True:
+            began = time.monotonic()
             try:
                 await work()
             except (*OUTAGES, *PUBLISH_ERRORS) as error:
-                self._lose(error)
-                await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+                log.warning("relay tries again", service=self.service, error=f"{type(error).__name__}: {error}")
+                lasted = time.monotonic() - began > LEASE_S
+                pause = _SHORTEST_PAUSE_S if lasted else min(_LONGEST_PAUSE_S, pause * 2)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
 
     async def _lead(self) -> None:
         """Take the lease, publish while holding it. The producer lives no longer than the lead: a new one each time."""
@@ -87,11 +95,14 @@ class Relay:
             await asyncio.sleep(LEASE_S / 4)
         self.leading = True
         log.info("relay leads", service=self.service)
-        async with Publisher.open(self._settings, f"{self.service}-relay") as publisher:
-            while await self._renew():
-                if not await self._publish(publisher):
-                    await self._rest()
-        self._lose("the lease went to another process")
+        try:
+            async with Publisher.open(self._settings, f"{self.service}-relay") as publisher:
+                while await self._renew():
+                    if not await self._publish(publisher):
+                        await self._rest()
+        finally:
+            self.leading = False
+        log.warning("relay no longer leads: the lease went to another process", service=self.service)
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
@@ -133,17 +144,11 @@ class Relay:
 
     async def _renew(self) -> bool:
         remaining = self._lease_until - time.monotonic()
-        return remaining > LEASE_S / 2 or await self._acquire()
+        return remaining > _RENEW_BELOW_S or await self._acquire()
 
     async def _release(self) -> None:
-        self.leading = False
         with suppress(*OUTAGES):  # also where this process only just failed to publish: another may fare better
             await self._database.pool.execute("delete from relay_lease where holder = $1", self.instance)
-
-    def _lose(self, why: object) -> None:
-        if self.leading:
-            log.warning("relay no longer leads", service=self.service, reason=str(why) or type(why).__name__)
-        self.leading = False
 
     async def _listen(self) -> None:
         """Hear the other replicas' notifications, on a connection of its own."""
@@ -152,8 +157,10 @@ class Relay:
         try:
             await conn.add_listener(self._channel, lambda *_: self._due.set())
             self._due.set()  # whatever came while nobody listened
-            while not conn.is_closed():
+            while True:
                 await asyncio.sleep(1)
+                if conn.is_closed():
+                    raise ConnectionResetError("the connection that listens for notifications was closed")
                 await conn.execute("select 1", timeout=5)
         finally:
             conn.terminate()

@@ -54,7 +54,7 @@ def _say_how_to_go_on(screen: Screen, everything: Stage) -> None:
     screen.table(
         ["for", "do"],
         [
-            ["the API's documentation", f"{everything.gateway}/schema"],
+            ["the API's documentation", f"{everything.gateway}/api/v1/schema"],
             ["asking it", ask],
             ["the command line", f". {os.path.relpath(path)} && .venv/bin/arcadia status"],
             ["ending it", ".venv/bin/arcadia stack stop --name demo"],

@@ -61,7 +61,7 @@ async def test_a_bad_deployment_stops_at_the_limit_and_loses_nothing(strict: Pro
             assert (await process.alive())["consumer"] is None
             assert await strict.committed(COMMANDS) == 0, "the topic must not be drained"
     (said,) = [line for line in lines if line["event"].startswith("consumer stopped")]
-    assert "arcadia dead-letters list probe" in said["remedy"]
+    assert "arcadia dead-letters list --service probe" in said["remedy"]
     strict.acts.clear()
     async with at_work(strict) as process:
         await _stopped(process)
