@@ -37,6 +37,7 @@ _IDLE_POLL_MS = 200
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
 _PRODUCER_CLOSE_S = 2.0
+_COMMIT_S = 5.0
 _LEADERS_S = 30.0
 
 _Pair: TypeAlias = tuple[bytes, bytes | None]
@@ -169,7 +170,19 @@ class Subscription:
 
     async def _parse(self, records: Records) -> KafkaAckableMessage:
         # FastStream's own parser decodes headers, so a header that is not UTF-8 would be read again for ever.
-        return KafkaAckableMessage(raw_message=records, body=b"", headers={}, consumer=self._consumer)
+        return _Batch(raw_message=records, body=b"", headers={}, consumer=self._consumer)
+
+
+class _Batch(KafkaAckableMessage):
+    """A batch whose offsets are committed in bounded time: aiokafka's own commit waits for as long as Kafka is away.
+
+    Nobody misses the commit: the next one covers it, or its records come again.
+    """
+
+    async def ack(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COMMIT_S):
+                await super().ack()
 
 
 async def _undecoded(message: KafkaAckableMessage) -> Records:

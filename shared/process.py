@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 _STARTUP_PAUSE_S = 1.0
 _HEARTBEAT_S = 5.0
-_SILENT_AFTER_S = 10.0  # not ready; a fetch is answered within 50 ms
+_SILENT_AFTER_S = 5.0  # not ready; a fetch is answered within 50 ms
 _STUCK_AFTER_S = 60.0  # not alive: a restart may help
 _BUSY_TOO_LONG_S = 300.0  # the same; the consumer hands a batch back sooner
 _OUTBOX_TOO_OLD_S = 60.0

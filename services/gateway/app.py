@@ -23,7 +23,6 @@ from services.gateway.failures import to_response
 from services.gateway.gateway import ApiRequest, Gateway, opened
 from services.gateway.routes import contracts, health, held_syncs, inventory, me, projects
 from services.gateway.routes import operations as operation_routes
-from shared import process
 from shared.config import Settings
 from shared.service import Service
 
@@ -111,8 +110,3 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    await process.run([], settings, beside=[serving(settings)])

@@ -94,7 +94,7 @@ class Verifier:
                 continue
             except jwt.ExpiredSignatureError:
                 raise Unauthorized("the token has expired") from None
-            except (jwt.InvalidTokenError, ValueError) as error:
+            except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
                 raise Unauthorized(f"the token is not valid here: {error}") from None
         raise Unauthorized(reason)
 

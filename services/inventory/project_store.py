@@ -139,7 +139,7 @@ async def upsert_members(
 
 
 async def move_resources(conn: Connection, project_id: UUID, members: Sequence[tuple[str, str]]) -> list[Row]:
-    """Put resources into the project that lists them now; they take its tenant unless a link gives them another's.
+    """Put resources into the project that lists them now; they take its tenant unless they are linked.
 
     Gives the resources that moved, with `old_project_id` and `old_tenant_id`.
     """
@@ -147,7 +147,7 @@ async def move_resources(conn: Connection, project_id: UUID, members: Sequence[t
         """
         update cloud_resources r
         set project_id = p.id, version = r.version + 1,
-          tenant_id = case when r.deployment_id is null then p.tenant_id else r.link_tenant_id end
+          tenant_id = case when r.deployment_id is null then p.tenant_id else r.tenant_id end
         from unnest($1::text[], $2::text[]) as s(kind, provider_id)
         cross join lateral (
           select k.id from cloud_resources k

@@ -179,7 +179,7 @@ async def attribute_resource(conn: Connection, resource_id: UUID, link: Link) ->
     rows: list[Row] = await conn.fetch(
         """
         update cloud_resources r
-        set deployment_id = $2, link_tenant_id = $3, version = version + 1,
+        set deployment_id = $2, version = version + 1,
           tenant_id = case when $2::uuid is not null then $3
                       else (select p.tenant_id from cloud_projects p where p.id = r.project_id) end
         where id = $1 returning *

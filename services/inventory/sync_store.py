@@ -79,7 +79,7 @@ async def strike_missing(conn: Connection, sync: Sync, interval: timedelta, now:
         """
         update cloud_resources set stale_strike_count = stale_strike_count + 1, last_strike_at = $4
         where provider = 'digitalocean' and kind = $1 and deleted_at is null
-          and last_seen_at < $2 and first_seen_at < $2
+          and last_seen_at < $2
           and (last_strike_at is null or last_strike_at <= $4::timestamptz - $3::interval)
         returning 1
         """,
@@ -128,7 +128,7 @@ async def insert_held_sync(conn: Connection, sync: Sync, known: int, now: dateti
         select $1, $2, $3, count(*), array_agg(id order by id), $5
         from cloud_resources
         where provider = 'digitalocean' and kind = $2 and deleted_at is null
-          and last_seen_at < $4 and first_seen_at < $4
+          and last_seen_at < $4
         returning missing
         """,
         sync.id,

@@ -33,8 +33,8 @@ def test_what_names_a_real_server_in_the_environment_reaches_no_server(
     for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "DO_API_TOKEN", "DO_API_URL", "PGHOST", "PGPORT"):
         monkeypatch.setenv(name, "elsewhere.example")
     quick.start()
-    for url in quick.settings.values():
-        loopback_only(url)
+    for address in (quick.database_url, quick.kafka_bootstrap_servers):
+        loopback_only(address)
     for server in (quick.postgres, quick.kafka):
         assert server.process is not None
         assert "elsewhere.example" not in psutil.Process(server.process.pid).environ().values()
@@ -58,7 +58,8 @@ def test_a_second_program_uses_the_running_servers_and_leaves_them_running(quick
 def test_stacks_of_different_names_run_side_by_side(quick: Stack, tmp_path: Path) -> None:
     quick.start()
     with Stack("other", root=tmp_path, kafka="mock", postgres_fsync=False, ephemeral=True) as other:
-        assert not set(other.settings.values()) & set(quick.settings.values())
+        assert other.database_url != quick.database_url
+        assert other.kafka_bootstrap_servers != quick.kafka_bootstrap_servers
     assert quick.postgres.running
     assert not other.home.exists()
 

@@ -122,4 +122,5 @@ async def test_every_wrong_field_is_named_at_once(operator: httpx.AsyncClient) -
 
 
 async def test_a_missing_method_names_those_that_are_there(operator: httpx.AsyncClient) -> None:
-    assert (await operator.delete(LIST)).headers["allow"] == "GET, OPTIONS"
+    allowed = (await operator.delete(LIST)).headers["allow"]
+    assert set(allowed.split(", ")) == {"GET", "OPTIONS"}

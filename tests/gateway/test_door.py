@@ -23,7 +23,7 @@ from services.gateway.app import serving
 from services.gateway.door import Door
 from services.gateway.gateway import Gateway
 from services.gateway.limits import RateLimit
-from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client
+from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client, cut
 
 
 @pytest.mark.parametrize("path", ["/api/health", "/api/v1/me", "/api/v1/inventory/seven", "/nowhere"])
@@ -134,15 +134,6 @@ async def test_with_the_database_away_it_says_so_and_goes_on_when_it_is_back(alo
         assert (away.status_code, away.json()["error"]) == (503, "unavailable")
         assert int(away.headers["retry-after"]) > 0
         assert (await http.get("/api/v1/inventory")).json()["count"] == 4
-
-
-async def cut(world: World, application: str) -> None:
-    """End the sessions of an application, as a restart of the database does."""
-    await world.admin.fetch(
-        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = $1 and datname = $2",
-        application,
-        world.settings.database_url.get_secret_value().rpartition("/")[2],
-    )
 
 
 async def test_a_request_that_takes_too_long_is_answered_all_the_same() -> None:

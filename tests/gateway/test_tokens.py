@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable
@@ -71,6 +72,9 @@ REFUSED: dict[str, Callable[[], str]] = {
     "roles that are no list": lambda: signed(roles="platform-admin"),
     "no token but words": lambda: "let me in",
     "too long to be one": lambda: "x" * 10_000,
+    "a header of depths": lambda: f"{base64.urlsafe_b64encode(b'[' * 20_000).decode()}.{signed().partition('.')[2]}",
+    "a header that is no object": lambda: f"{base64.urlsafe_b64encode(b'[]').decode()}.{signed().partition('.')[2]}",
+    "an exp beyond all numbers": lambda: signed(exp=10**400),
 }
 
 

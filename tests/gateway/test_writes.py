@@ -19,7 +19,7 @@ from services.gateway.gateway import Gateway
 from shared import dead_letters
 from shared.process import running
 from tests.gateway.answering import answering, forgetful
-from tests.gateway.world import OPERATOR, World, client
+from tests.gateway.world import OPERATOR, World, client, cut
 
 pytestmark = pytest.mark.usefixtures("inventory")
 
@@ -218,6 +218,22 @@ async def test_reads_and_writes_go_on_without_the_broker(alone: World) -> None:
                 break
             await asyncio.sleep(0.1)
     assert shown["status"] == "ok"
+
+
+async def test_an_outage_while_the_answer_is_awaited_makes_no_error_of_an_accepted_write(alone: World) -> None:
+    async with serving(alone.settings) as gateway, client(gateway, OPERATOR) as http:
+        asked = asyncio.create_task(http.post(SYNC))
+        async with asyncio.timeout(10):
+            while not await alone.admin.fetchval("select count(*) from gateway.operations"):
+                await asyncio.sleep(0.01)
+        await alone.admin.execute("alter role gateway_operator connection limit 0")
+        try:
+            await cut(alone, "arcadia-gateway_operator")
+            answer = await asked
+        finally:
+            await alone.admin.execute("alter role gateway_operator connection limit -1")
+        assert answer.status_code == 202, answer.text
+        assert (await http.get(answer.headers["location"])).json() == answer.json()
 
 
 async def test_an_operation_is_seen_by_its_own_alone(

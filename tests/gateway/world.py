@@ -76,6 +76,15 @@ async def client(gateway: Gateway, token: str | None) -> AsyncIterator[httpx.Asy
         yield http
 
 
+async def cut(world: World, application: str) -> None:
+    """End the sessions of an application, as a restart of the database does."""
+    await world.admin.fetch(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = $1 and datname = $2",
+        application,
+        world.settings.database_url.get_secret_value().rpartition("/")[2],
+    )
+
+
 async def _populate(admin: asyncpg.Connection[Any]) -> Fleet:
     fleet = Fleet()
     for tenant, count in (("acme", 5), ("globex", 4), (None, 2)):

@@ -1,31 +1,51 @@
-"""One stand-in of the provider for all tests of this folder, as good as new for each of them."""
+"""One stand-in of the provider and one running service for most tests of this folder, each time as good as new."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from dev.digitalocean.running import RunningStandIn, running_stand_in
+from dev.stack import Stack
 from shared.config import Settings
+from tests.conftest import settings_for
 from tests.inventory.world import Inventory, at_the_stand_in, world
 
 
 @pytest.fixture(scope="session")
 def provider() -> Iterator[RunningStandIn]:
-    with running_stand_in(droplets=0, projects=1) as running:
+    with running_stand_in(droplets=0, projects=1) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DO_API_TOKEN", running.token)
         yield running
 
 
-@pytest.fixture
-async def inventory(
-    settings: Settings, provider: RunningStandIn, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> AsyncIterator[Inventory]:
-    """The service and an empty provider.
+@pytest.fixture(scope="session")
+async def shared_inventory(stack: Stack, provider: RunningStandIn) -> AsyncIterator[Inventory]:
+    """The service, for all tests that let their jobs come to an end."""
+    admin = await asyncpg.connect(stack.database_url)
+    await admin.execute("create database test_inventory")
+    await admin.close()
+    url = urlunsplit(urlsplit(stack.database_url)._replace(path="/test_inventory"))
+    settings = at_the_stand_in(settings_for(stack, url), provider.url)
+    async with provider.control() as control, world(settings, control) as inventory:
+        yield inventory
 
-    Other settings of the service are given by `@pytest.mark.parametrize("inventory", [{...}], indirect=True)`.
-    """
-    monkeypatch.setenv("DO_API_TOKEN", provider.token)
+
+@pytest.fixture
+async def inventory(shared_inventory: Inventory) -> Inventory:
+    """The service, empty tables, an empty provider."""
+    await shared_inventory.begin_anew()
+    return shared_inventory
+
+
+@pytest.fixture
+async def own_inventory(
+    settings: Settings, provider: RunningStandIn, request: pytest.FixtureRequest
+) -> AsyncIterator[Inventory]:
+    """A service of this test's own, with its own settings: `parametrize("own_inventory", [{...}], indirect=True)`."""
     fitting = at_the_stand_in(settings, provider.url, **getattr(request, "param", {}))
     async with provider.control() as control, world(fitting, control) as inventory:
         yield inventory

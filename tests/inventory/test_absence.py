@@ -14,7 +14,7 @@ from dev.digitalocean.faults import Effect, Fault
 from tests.inventory.world import Inventory, numbers
 
 DROPLET = ResourceKind.DROPLET
-HALF_AN_HOUR_APART = pytest.mark.parametrize("inventory", [{"inventory_strike_minutes": 30.0}], indirect=True)
+HALF_AN_HOUR_APART = pytest.mark.parametrize("own_inventory", [{"inventory_strike_minutes": 30.0}], indirect=True)
 ONLY_PLAIN = {"type": ""}  # not the second list, of droplets with GPUs
 
 
@@ -39,7 +39,8 @@ async def hide_half(inventory: Inventory) -> None:
 
 
 @HALF_AN_HOUR_APART
-async def test_three_syncs_that_queued_up_during_downtime_are_one_strike(inventory: Inventory) -> None:
+async def test_three_syncs_that_queued_up_during_downtime_are_one_strike(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     gone, *_ = await fleet(inventory, 4)
     await remove(inventory, gone)
 
@@ -52,7 +53,8 @@ async def test_three_syncs_that_queued_up_during_downtime_are_one_strike(invento
 
 
 @HALF_AN_HOUR_APART
-async def test_strikes_half_an_hour_apart_count(inventory: Inventory) -> None:
+async def test_strikes_half_an_hour_apart_count(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     gone, *_ = await fleet(inventory, 4)
     await remove(inventory, gone)
     await inventory.sync(DROPLET)

@@ -37,8 +37,9 @@ async def intact(inventory: Inventory, count: int) -> None:
     assert set(await inventory.events()) == {"discovered"}
 
 
-@pytest.mark.parametrize("inventory", [{"do_rate_limit": 1.0}], indirect=True)
-async def test_a_storm_of_429s_that_name_a_reset_in_the_past_is_waited_out(inventory: Inventory) -> None:
+@pytest.mark.parametrize("own_inventory", [{"do_rate_limit": 1.0}], indirect=True)
+async def test_a_storm_of_429s_that_name_a_reset_in_the_past_is_waited_out(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     await fleet(inventory, 12)
     await inventory.provider.arm(Fault(effect="hourly", path="/v2/*", count=3))
     began = time.monotonic()
@@ -52,8 +53,9 @@ async def test_a_storm_of_429s_that_name_a_reset_in_the_past_is_waited_out(inven
     await intact(inventory, 12)
 
 
-@pytest.mark.parametrize("inventory", [{"do_rate_limit": 1.0}], indirect=True)
-async def test_a_limit_that_is_spent_puts_the_sync_off_for_as_long_as_it_says(inventory: Inventory) -> None:
+@pytest.mark.parametrize("own_inventory", [{"do_rate_limit": 1.0}], indirect=True)
+async def test_a_limit_that_is_spent_puts_the_sync_off_for_as_long_as_it_says(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     await fleet(inventory, 12)
     await inventory.provider.arm(Fault(effect="burst", path="/v2/*", seconds=600))
 
@@ -83,7 +85,8 @@ async def hurry(inventory: Inventory) -> None:
     await inventory.fetch("update jobs set run_at = now() where status = 'queued'")
 
 
-async def test_errors_and_cut_connections_are_tried_again(inventory: Inventory) -> None:
+async def test_errors_and_cut_connections_are_tried_again(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     await fleet(inventory, 450)
     effects: tuple[Effect, ...] = ("status", "reset", "half_json")
     for page, effect in enumerate(effects, start=1):
@@ -95,7 +98,8 @@ async def test_errors_and_cut_connections_are_tried_again(inventory: Inventory) 
     await intact(inventory, 450)
 
 
-async def test_an_outage_of_one_list_puts_off_that_walk_alone(inventory: Inventory) -> None:
+async def test_an_outage_of_one_list_puts_off_that_walk_alone(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     await fleet(inventory, 12)
     outage = await inventory.provider.arm(Fault(effect="status", path="/v2/projects", status=503))
     (sync,) = await inventory.send(SyncInventory())
@@ -112,7 +116,10 @@ async def test_an_outage_of_one_list_puts_off_that_walk_alone(inventory: Invento
     assert not (await inventory.provider.requests("/v2/droplets")).requests
 
 
-async def test_while_the_provider_is_away_nothing_spins_and_other_commands_are_handled(inventory: Inventory) -> None:
+async def test_while_the_provider_is_away_nothing_spins_and_other_commands_are_handled(
+    own_inventory: Inventory,
+) -> None:
+    inventory = own_inventory
     await fleet(inventory, 3)
     (resource, *_) = await inventory.resources()
     await inventory.provider.arm(Fault(effect="status", path="/v2/*", status=503))
@@ -129,7 +136,8 @@ async def test_while_the_provider_is_away_nothing_spins_and_other_commands_are_h
     assert len(await inventory.resources("stale_strike_count = 0 and deleted_at is null")) == 3
 
 
-async def test_a_wrong_token_is_said_at_once_and_not_tried_for_ever(inventory: Inventory) -> None:
+async def test_a_wrong_token_is_said_at_once_and_not_tried_for_ever(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     await fleet(inventory, 3)
     await inventory.provider.set(refused_tokens=["dop_v1_of_the_stand_in"])
 
@@ -142,7 +150,8 @@ async def test_a_wrong_token_is_said_at_once_and_not_tried_for_ever(inventory: I
     await intact(inventory, 3)
 
 
-async def test_pages_that_change_while_they_are_walked_cost_nobody_a_strike(inventory: Inventory) -> None:
+async def test_pages_that_change_while_they_are_walked_cost_nobody_a_strike(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     await fleet(inventory, 900)
     for page in (1, 2, 3, 4):
         await inventory.provider.arm(Fault(effect="remove", path="/v2/droplets", page=page, rows=3, count=1))
@@ -159,8 +168,9 @@ async def test_pages_that_change_while_they_are_walked_cost_nobody_a_strike(inve
     assert {row["provider_id"] for row in await inventory.resources("deleted_at is null")} == there
 
 
-async def test_a_walk_whose_worker_lost_its_lease_counts_no_more(inventory: Inventory) -> None:
+async def test_a_walk_whose_worker_lost_its_lease_counts_no_more(own_inventory: Inventory) -> None:
     """As after a freeze: another worker has begun the job anew when the first one wakes up."""
+    inventory = own_inventory
     await fleet(inventory, 4)
     await inventory.provider.arm(Fault(effect="slow", path="/v2/droplets", seconds=3, count=1))
     (sync,) = await inventory.send(SyncInventory(kind=DROPLET))
@@ -181,7 +191,8 @@ async def test_a_walk_whose_worker_lost_its_lease_counts_no_more(inventory: Inve
     assert [walk["status"] for walk in walks] == ["superseded", "complete"]
 
 
-async def test_a_newer_walk_of_the_same_kind_makes_the_older_one_count_no_more(inventory: Inventory) -> None:
+async def test_a_newer_walk_of_the_same_kind_makes_the_older_one_count_no_more(own_inventory: Inventory) -> None:
+    inventory = own_inventory
     await fleet(inventory, 4)
     await inventory.provider.delete_droplet((await inventory.provider.truth()).droplets[0].id)
     await inventory.provider.arm(Fault(effect="slow", path="/v2/droplets", seconds=2, count=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,11 @@ from shared.service import Service
 
 Row = asyncpg.Record
 
+EMPTY = stand_in.Settings().model_dump(mode="json") | {
+    "droplets": 0, "projects": 1, "list_lag": 0, "delete_lag": 0, "rate_hour": 0, "rate_minute": 0,
+}  # fmt: skip
+"""A provider with nothing but its default project, without lags and limits."""
+
 
 @dataclass
 class Inventory:
@@ -41,6 +46,21 @@ class Inventory:
     settings: Settings
     db: Database
     provider: Control
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    async def begin_anew(self) -> None:
+        """Empty the tables and the provider. What is on the bus stays there, and is not looked at any more."""
+        await self.provider.reset(**EMPTY)
+        admin = await asyncpg.connect(self.settings.database_url.get_secret_value())
+        tables = await admin.fetchval(
+            """
+            select string_agg(format('inventory.%I', tablename), ', ') from pg_tables
+            where schemaname = 'inventory' and tablename not in ('schema_migrations', 'relay_lease', 'processes')
+            """
+        )
+        await admin.execute(f"truncate {tables} cascade")
+        await admin.close()
+        self.began = datetime.now(UTC)
 
     async def send(self, *commands: Command, actor: str | None = "olga@example.com", **send: Any) -> list[UUID]:
         """Put commands on the bus, in this order."""
@@ -90,7 +110,11 @@ class Inventory:
     async def published(self, count: int, topic: str = RESOURCES, seconds: float = 20) -> list[Envelope]:
         """The first so many messages on a topic, partition by partition, as anybody with a Kafka client reads them."""
         found: list[Envelope] = []
-        async with tail(self.settings, [topic], since_ms=0, committed=True) as consumer, asyncio.timeout(seconds):
+        since_ms = int(self.began.timestamp() * 1000)
+        async with (
+            tail(self.settings, [topic], since_ms=since_ms, committed=True) as consumer,
+            asyncio.timeout(seconds),
+        ):
             async for record in consumer:
                 if record.value is not None:
                     found.append(Envelope.model_validate_json(record.value))
@@ -103,10 +127,8 @@ class Inventory:
 async def world(
     settings: Settings, provider: Control, running_service: Service[Provider] = service
 ) -> AsyncIterator[Inventory]:
-    """The service at work on a schema of its own, and an empty provider without lags and limits."""
-    defaults = stand_in.Settings().model_dump(mode="json")
-    empty = {"droplets": 0, "projects": 1, "list_lag": 0, "delete_lag": 0, "rate_hour": 0, "rate_minute": 0}
-    await provider.reset(**defaults | empty)
+    """The service at work on a schema of its own, and an empty provider."""
+    await provider.reset(**EMPTY)
     await migrate(settings, {"inventory": MIGRATIONS})
     db = await Database.of_service(settings, "inventory")
     try:

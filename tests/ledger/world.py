@@ -41,8 +41,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "KAFKA_SESSION_TIMEOUT_S": str(settings.kafka_session_timeout_s),
         "KAFKA_PARTITIONS": str(settings.kafka_partitions),
         "DEAD_LETTER_LIMIT": str(settings.dead_letter_limit),
-        "LOG_FORMAT": "console",
-        "LOG_LEVEL": "WARNING",
+        "LOG_FORMAT": settings.log_format,
+        "LOG_LEVEL": settings.log_level,
+        "HEALTH_PORT": str(settings.health_port),
     }
 
 

@@ -106,7 +106,8 @@ async def test_a_pending_answer_is_progress_and_no_outcome(probe: Probe) -> None
     (id,) = await probe.send(Poke(name="long"))
     reply = await probe.reply(id)
     assert (reply.status, reply.result) == ("pending", {"step": 1})
-    assert await probe.database.pool.fetchval("select status from inbox where id = $1", id) == "pending"
+    row = await probe.row("select status, decided_at from inbox where id = $1", id)
+    assert (row["status"], row["decided_at"]) == ("pending", None)
 
 
 async def test_an_answer_and_all_that_a_command_causes_carry_its_thread(probe: Probe) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import structlog
 
 from contracts.message import Command
 from shared import dead_letters
@@ -156,10 +157,12 @@ async def test_a_bug_in_a_batch_handler_is_found_and_its_neighbours_are_projecte
     names = [f"bystander {n}" for n in range(40)]
     events = [Poked(name=name, version=1) for name in names]
     culprit = [Poked(name="culprit", version=version) for version in (1, 2, 3)]
-    await probe.send(*events[:20], *culprit, *events[20:])
-    for name in names:
-        await probe.row("select 1 from seen where name = $1 and version = 1", name, seconds=3)
-    held = await probe.row("select * from dead_letters where key = 'culprit' and attempts > 0")
+    with structlog.testing.capture_logs() as lines:
+        await probe.send(*events[:20], *culprit, *events[20:])
+        for name in names:
+            await probe.row("select 1 from seen where name = $1 and version = 1", name, seconds=3)
+        held = await probe.row("select * from dead_letters where key = 'culprit' and attempts > 0")
+    assert {line["key"] for line in lines if line.get("outcome") == "held"} == {"culprit"}
     assert (held["status"], held["reason"]) == ("held", "bug")
     assert await probe.database.pool.fetchval("select version from seen where name = 'culprit'") == 1
     del probe.acts["culprit"]
