@@ -27,10 +27,10 @@ from services.inventory.domain import Happening, Link, link_at, with_link
 from services.inventory.history import Happened, changed
 from services.inventory.intake import take_in
 from services.inventory.kinds import KINDS, Kind, in_order_of_cost
-from services.inventory.provider import Provider, patience
-from services.inventory.walks import transact
+from services.inventory.provider import Provider, patience, worth_waiting_for
+from services.inventory.steps import transact
 from shared.db import Connection
-from shared.digitalocean import BadAnswer, Forbidden, NotFound, Unavailable
+from shared.digitalocean import MissingToken, NotFound, ProviderError, Unauthorized
 from shared.jobs import JobRun
 from shared.outcome import Meta, Outcome, Refused
 
@@ -44,26 +44,29 @@ RETENANTED_AT_ONCE = 500
 async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
     """Walk the projects and every kind, or one kind; answers with the numbers of each walk.
 
-    Where one walk fails for the provider's sake, the others are done, and the job is put off for that one. Walks that
-    an earlier attempt finished are not walked again.
+    Where one walk fails for the provider's sake, the others are done all the same. The job is put off for that one, but
+    not beyond the command's `expires` (by then the next sync is due): then the answer says which walk failed, and why.
+    Walks that an earlier attempt finished are not walked again.
     """
     numbers: dict[str, Any] = dict(run.progress or {})
-    failure: Exception | None = None
+    failures: dict[str, ProviderError] = {}
     with patience():
         for name, walk in _walks(cmd):
             if name in numbers:
                 continue
             try:
                 numbers[name] = await walk(run, numbers)
-            except (Unavailable, BadAnswer) as error:
-                failure = error
-            except Forbidden as error:
-                log.error("the provider does not show us a kind: check the token's scopes", kind=name, error=str(error))
-                numbers[name] = {"complete": False, "error": str(error)}
+            except (MissingToken, Unauthorized):
+                raise  # no other walk would fare better
+            except ProviderError as error:
+                failures[name] = error
             except walks.Superseded:
                 numbers[name] = {"complete": False, "superseded": True}
-        if failure:
-            raise failure
+        if waited_for := worth_waiting_for(failures.values(), run.meta.expires):
+            raise waited_for
+    for name, failure in failures.items():
+        log.error("a kind was not synced: see the provider's status, the token's scopes", kind=name, error=str(failure))
+        numbers[name] = {"complete": False, "error": str(failure)}
     return Outcome(result=numbers)
 
 
@@ -93,6 +96,7 @@ async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Out
             raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id) from None
 
     async def register(conn: Connection, meta: Meta) -> tuple[Resource, Sequence[Event]]:
+        await store.take_turn(conn)
         taken = await take_in(conn, kind, [row], meta.now, meta)
         if taken.doubts:
             raise ValueError(taken.doubts[0])
@@ -138,7 +142,7 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
     links = with_link(links, link)
     after = await store.attribute_resource(conn, resource_id, links[-1])
     changes = changed(
-        deployment_id=(_text(before.deployment_id), _text(link.deployment_id)),
+        deployment_id=(before.deployment_id, link.deployment_id),
         tenant_id=(row["tenant_id"], after["tenant_id"]),
     )
     happening = Happening.UNLINKED if link.deployment_id is None else Happening.LINKED
@@ -149,10 +153,6 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
 def _validity(links: Sequence[Link], link: Link) -> str:
     following = next((later for later in links if later.since > link.since), None)
     return f"from {link.since.isoformat()}" + (f" until {following.since.isoformat()}" if following else "")
-
-
-def _text(id: UUID | None) -> str | None:
-    return None if id is None else str(id)
 
 
 async def classify_project(cmd: ClassifyProject, run: JobRun[Provider]) -> Outcome:
@@ -198,28 +198,28 @@ async def decide_held_sync(cmd: DecideHeldSync, run: JobRun[Provider]) -> Outcom
     Approved: those still unseen get the strike that was held back, and are not counted as a riddle any more, so that
     later walks may go on striking them. Rejected: nothing; a later walk that sees the same is held again.
     """
-    held, struck = await transact(run, partial(_decide, cmd, run), progress={"decided": True})
-    deleted = await walks.delete_struck_out(run, held["kind"]) if cmd.approve else 0
+    held = await transact(run, partial(_decide, cmd, run.progress), progress={"decided": True})
+    struck = deleted = 0
+    if cmd.approve:
+        struck = await walks.strike_approved(run, cmd.held_sync_id)
+        deleted = await walks.delete_struck_out(run, held["kind"])
     return Outcome(result={"held_sync": held, "struck": struck, "deleted": deleted})
 
 
 async def _decide(
-    cmd: DecideHeldSync, run: JobRun[Provider], conn: Connection, meta: Meta
-) -> tuple[tuple[dict[str, Any], int], Sequence[Event]]:
+    cmd: DecideHeldSync, progress: Mapping[str, Any] | None, conn: Connection, meta: Meta
+) -> tuple[dict[str, Any], Sequence[Event]]:
     await store.take_turn(conn)
     row = await sync_store.lock_held_sync(conn, cmd.held_sync_id)
     if row is None:
         raise Refused("not_found", held_sync_id=str(cmd.held_sync_id))
-    status = "approved" if cmd.approve else "rejected"
-    held = {"id": str(row["id"]), "kind": row["kind"], "missing": row["missing"], "status": status}
-    if run.progress:
-        return (held, 0), ()  # decided by an earlier attempt of this very job
-    if row["status"] != "open":
+    decided_by_an_earlier_attempt = bool(progress)
+    if row["status"] != "open" and not decided_by_an_earlier_attempt:
         raise Refused("already_decided", status=row["status"])
-    await sync_store.mark_decided(conn, row["id"], status, meta.actor, meta.now)
-    if not cmd.approve:
-        return (held, 0), ()
-    return (held, await sync_store.strike_approved(conn, row["id"], run.resources.strike_interval, meta.now)), ()
+    status = "approved" if cmd.approve else "rejected"
+    if not decided_by_an_earlier_attempt:
+        await sync_store.mark_decided(conn, row["id"], status, meta.actor, meta.now)
+    return {"id": str(row["id"]), "kind": row["kind"], "missing": row["missing"], "status": status}, ()
 
 
 def _answer(name: str, state: Resource, events: Sequence[Event] = ()) -> Outcome:

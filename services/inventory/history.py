@@ -73,4 +73,8 @@ def _state(row: Row, links: Mapping[UUID, Sequence[Link]], now: datetime) -> Res
 
 def changed(**fields: tuple[object, object]) -> dict[str, Change]:
     """The changes among fields given as (old, new)."""
-    return {name: Change(old=old, new=new) for name, (old, new) in fields.items() if old != new}
+    return {name: Change(old=_plain(old), new=_plain(new)) for name, (old, new) in fields.items() if old != new}
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, UUID) else value

@@ -27,8 +27,10 @@ class Taken:
 
 
 async def take_in(conn: Connection, kind: Kind, rows: Sequence[kinds.Row], seen_at: datetime, meta: Meta) -> Taken:
-    """Store resources as the provider shows them, each once. A row that cannot be read does not hide the others."""
-    await store.take_turn(conn)
+    """Store resources as the provider shows them, each once, in the caller's turn.
+
+    A row that cannot be read does not hide the others.
+    """
     by_id = {kind.identity(row): row for row in rows}
     prints = {id: kinds.fingerprint(row) for id, row in by_id.items()}
     unchanged = await store.touch_unchanged(conn, kind.name, list(prints), list(prints.values()), seen_at)

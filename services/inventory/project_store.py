@@ -33,8 +33,8 @@ async def upsert_seen(conn: Connection, seen: Sequence[dict[str, Any]], seen_at:
           is_default boolean, step bigint)
         on conflict (provider, provider_id) do update
         set name = excluded.name, description = excluded.description, environment = excluded.environment,
-          is_default = excluded.is_default, last_seen_at = excluded.last_seen_at, deleted_at = null,
-          forgotten_at = null, version = p.version + excluded.version
+          is_default = excluded.is_default, last_seen_at = greatest(p.last_seen_at, excluded.last_seen_at),
+          deleted_at = null, forgotten_at = null, version = p.version + excluded.version
         returning *
         """,
         seen,
@@ -43,28 +43,46 @@ async def upsert_seen(conn: Connection, seen: Sequence[dict[str, Any]], seen_at:
     return {row["provider_id"]: row for row in rows}
 
 
-async def list_unseen(conn: Connection, walk_began: datetime) -> list[Row]:
-    """Projects that a walk should have seen and did not."""
+async def list_unseen(conn: Connection, walk_began: datetime, asked_after: datetime) -> list[Row]:
+    """Projects that a walk should have seen and did not; those left out whose creation was asked for after a time."""
     return await conn.fetch(
         """
-        select * from cloud_projects
+        select * from cloud_projects p
         where provider = 'digitalocean' and deleted_at is null and last_seen_at < $1 and first_seen_at < $1
+          and not exists (select from project_creations c where c.name = p.name and c.asked_at > $2)
         order by id
         """,
         walk_began,
+        asked_after,
     )
 
 
-async def mark_deleted(conn: Connection, project_id: UUID, now: datetime) -> Row | None:
-    """Tombstone a project."""
+async def mark_deleted(conn: Connection, project_id: UUID, walk_began: datetime, now: datetime) -> Row | None:
+    """Tombstone a project, unless it was seen since a walk began."""
     return await conn.fetchrow(
         """
-        update cloud_projects set deleted_at = $2, version = version + 1
-        where id = $1 and deleted_at is null returning *
+        update cloud_projects set deleted_at = $3, version = version + 1
+        where id = $1 and deleted_at is null and last_seen_at < $2 returning *
         """,
         project_id,
+        walk_began,
         now,
     )
+
+
+async def claim_creation(conn: Connection, name: str, not_since: datetime, now: datetime) -> bool:
+    """Note that a project is about to be created at the provider. False where that was noted lately, since a time."""
+    claimed = await conn.fetchval(
+        """
+        insert into project_creations as c (name, asked_at) values ($1, $3)
+        on conflict (name) do update set asked_at = excluded.asked_at where c.asked_at < $2
+        returning true
+        """,
+        name,
+        not_since,
+        now,
+    )
+    return bool(claimed)
 
 
 async def find_live_by_name(conn: Connection, name: str) -> Row | None:
@@ -86,7 +104,10 @@ async def find_project(conn: Connection, project_id: UUID) -> Row | None:
 async def classify(conn: Connection, project_id: UUID, tenant_id: str | None, purpose: str | None) -> Row:
     """Say whose a project is and what it is for."""
     rows: list[Row] = await conn.fetch(
-        "update cloud_projects set tenant_id = $2, purpose = $3, version = version + 1 where id = $1 returning *",
+        """
+        update cloud_projects set tenant_id = $2, purpose = $3, version = version + 1, forgotten_at = null
+        where id = $1 returning *
+        """,
         project_id,
         tenant_id,
         purpose,
@@ -146,7 +167,7 @@ async def move_resources(conn: Connection, project_id: UUID, members: Sequence[t
     return await conn.fetch(
         """
         update cloud_resources r
-        set project_id = p.id, version = r.version + 1,
+        set project_id = p.id, version = r.version + 1, forgotten_at = null,
           tenant_id = case when r.deployment_id is null then p.tenant_id else r.tenant_id end
         from unnest($1::text[], $2::text[]) as s(kind, provider_id)
         cross join lateral (

@@ -14,14 +14,14 @@ import structlog
 
 from contracts.inventory import Project, ProjectDeleted, ProjectDiscovered, ProjectEvent, ProjectUpdated
 from contracts.message import Event
-from services.inventory import history, project_store, store, sync_store
+from services.inventory import history, project_store
 from services.inventory.domain import Happening, urn_parts
 from services.inventory.history import Happened, changed
 from services.inventory.kinds import KIND_OF_URN
 from services.inventory.project_store import Row
 from services.inventory.provider import Provider
 from services.inventory.sync_store import Sync
-from services.inventory.walks import finish, transact, walking
+from services.inventory.walks import finish, step, walking
 from shared.db import Connection
 from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, Refused
 from shared.jobs import JobRun
@@ -35,8 +35,9 @@ KIND = "project"
 INTERNAL_PROJECT = "skyai-internal"
 """The project of the platform itself. It is made where there is none of this name."""
 
-LOOK_AGAIN_FOR = timedelta(minutes=2)
-"""After a creation of unknown outcome, lists may lag: so long nothing is created again."""
+MAY_LAG_FOR = timedelta(minutes=10)
+"""So long after a creation was asked for, the call may be under way, and lists and ids may not show what it made: until
+then it is neither asked for again nor held to be gone."""
 
 _MIRRORED = ("name", "description", "environment", "is_default")
 
@@ -51,7 +52,7 @@ async def walk_projects(run: JobRun[Provider], before: Mapping[str, Any]) -> dic
         walk = run.resources.do.projects()
         async with aclosing(aiter(walk)) as pages:
             async for rows in pages:
-                known, happened = await transact(run, partial(_take_page, rows, sync))
+                known, happened = await step(run, sync, partial(_take_page, rows, sync))
                 ids |= known
                 counts.update(happened, seen=len(rows))
         ensured: Ensured | None = None
@@ -59,7 +60,7 @@ async def walk_projects(run: JobRun[Provider], before: Mapping[str, Any]) -> dic
             counts["deleted"] = await _delete_vanished(run, sync)
             ensured = await _ensure_internal_project(run, sync)
         for provider_id, id in ids.items():
-            counts["moved"] += await _walk_members(run, provider_id, id)
+            counts["moved"] += await _walk_members(run, sync, provider_id, id)
         numbers = {**counts, "complete": walk.complete, "internal_project": ensured}
         status = "complete" if walk.complete else "incomplete"
         await finish(run, sync, status, counts=numbers, doubts=walk.doubts, progress={**before, KIND: numbers})
@@ -70,7 +71,6 @@ async def _take_page(
     rows: Sequence[dict[str, Any]], sync: Sync, conn: Connection, meta: Meta
 ) -> tuple[tuple[dict[str, UUID], Counter[str]], Sequence[Event]]:
     """Store projects as they were seen; gives their ids by the provider's, and how often each thing happened."""
-    await store.take_turn(conn)
     seen = [_seen(row) for row in rows]
     known = await project_store.list_by_provider_id(conn, [each["provider_id"] for each in seen])
     for each in seen:
@@ -113,24 +113,23 @@ async def _delete_vanished(run: JobRun[Provider], sync: Sync) -> int:
     """Tombstone projects that a complete walk did not show, once the provider knows them by their id no more."""
 
     async def unseen(conn: Connection, _: Meta) -> tuple[list[Row], Sequence[Event]]:
-        return await project_store.list_unseen(conn, sync.began_at), ()
+        return await project_store.list_unseen(conn, sync.began_at, sync.began_at - MAY_LAG_FOR), ()
 
     deleted = 0
-    for row in await transact(run, unseen):
+    for row in await step(run, sync, unseen):
         try:
             await run.resources.do.get("/v2/projects/{project_id}", project_id=row["provider_id"])
         except NotFound:
-            deleted += await transact(run, partial(_delete, row["id"]))
+            deleted += await step(run, sync, partial(_delete, row["id"], sync))
     return deleted
 
 
-async def _delete(project_id: UUID, conn: Connection, meta: Meta) -> tuple[int, Sequence[Event]]:
-    await store.take_turn(conn)
-    row = await project_store.mark_deleted(conn, project_id, meta.now)
+async def _delete(project_id: UUID, sync: Sync, conn: Connection, meta: Meta) -> tuple[int, Sequence[Event]]:
+    row = await project_store.mark_deleted(conn, project_id, sync.began_at, meta.now)
     return (1, [ProjectDeleted(project=state_of(row))]) if row else (0, ())
 
 
-async def _walk_members(run: JobRun[Provider], provider_id: str, project_id: UUID) -> int:
+async def _walk_members(run: JobRun[Provider], sync: Sync, provider_id: str, project_id: UUID) -> int:
     """Note which resources a project lists; gives how many known ones came into it by that."""
     moved = 0
     walk = run.resources.do.project_resources(provider_id)
@@ -138,7 +137,7 @@ async def _walk_members(run: JobRun[Provider], provider_id: str, project_id: UUI
         async with aclosing(aiter(walk)) as pages:
             async for rows in pages:
                 members = [member for row in rows if (member := _member(row["urn"]))]
-                moved += await transact(run, partial(_take_members, project_id, members))
+                moved += await step(run, sync, partial(_take_members, project_id, members))
     except NotFound:
         log.info("a project went while it was walked", project=provider_id)
     return moved
@@ -154,7 +153,6 @@ def _member(urn: str) -> tuple[str, str] | None:
 async def _take_members(
     project_id: UUID, members: Sequence[tuple[str, str]], conn: Connection, meta: Meta
 ) -> tuple[int, Sequence[Event]]:
-    await store.take_turn(conn)
     new = await project_store.upsert_members(conn, project_id, members)
     rows = await project_store.move_resources(conn, project_id, new) if new else []
     reason = "listed in another project at the provider"
@@ -164,30 +162,25 @@ async def _take_members(
 
 def _moved(row: Row) -> dict[str, Any]:
     return changed(
-        project_id=(_text(row["old_project_id"]), _text(row["project_id"])),
+        project_id=(row["old_project_id"], row["project_id"]),
         tenant_id=(row["old_tenant_id"], row["tenant_id"]),
     )
-
-
-def _text(id: UUID | None) -> str | None:
-    return None if id is None else str(id)
 
 
 async def _ensure_internal_project(run: JobRun[Provider], sync: Sync) -> Ensured:
     """Create the platform's own project where a complete walk showed none.
 
-    Where the outcome of an earlier attempt is unknown, the list is given time to show it. (Should it be created twice
-    all the same, the provider refuses: names of projects are unique.)
+    That it is to be created is written down before the provider is asked: so where the process dies meanwhile, or the
+    answer is lost, a later walk looks for it first, and there is no second one.
     """
 
-    async def look(conn: Connection, meta: Meta) -> tuple[Ensured | None, Sequence[Event]]:
+    async def claim(conn: Connection, meta: Meta) -> tuple[Ensured | None, Sequence[Event]]:
         if await project_store.find_live_by_name(conn, INTERNAL_PROJECT):
             return "there", ()
-        doubtful = await sync_store.has_note_since(conn, KIND, "internal_project", "unknown", meta.now - LOOK_AGAIN_FOR)
-        return "waiting" if doubtful else None, ()
+        ours = await project_store.claim_creation(conn, INTERNAL_PROJECT, meta.now - MAY_LAG_FOR, meta.now)
+        return None if ours else "waiting", ()
 
-    found = await transact(run, look)
-    if found:
+    if found := await step(run, sync, claim):
         return found
     try:
         body = await run.resources.do.create_project(
@@ -202,5 +195,5 @@ async def _ensure_internal_project(run: JobRun[Provider], sync: Sync) -> Ensured
     except (Forbidden, Refused) as error:
         log.error(f"create the project {INTERNAL_PROJECT} at the provider: our token may not", error=str(error))
         return "refused"
-    await transact(run, partial(_take_page, [body], sync))
+    await step(run, sync, partial(_take_page, [body], sync))
     return "created"

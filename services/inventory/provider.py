@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -16,6 +16,7 @@ from shared.digitalocean import (
     DigitalOcean,
     Forbidden,
     MissingToken,
+    ProviderError,
     RateLimited,
     TokenResolver,
     Unauthorized,
@@ -55,3 +56,15 @@ def patience() -> Iterator[None]:
     except (MissingToken, Unauthorized, Forbidden) as error:
         log.error("the provider does not let us in: check DO_SYNC_TOKEN or DO_API_TOKEN", error=str(error))
         raise Refused("provider_denied_access", reason=str(error)) from error
+
+
+def worth_waiting_for(failures: Iterable[ProviderError], until: datetime | None) -> ProviderError | None:
+    """The failure that asks for the longest wait, of those that pass by themselves; None where `until` comes first."""
+    passing = [error for error in failures if isinstance(error, RateLimited | Unavailable | BadAnswer)]
+    longest = max(passing, key=_wait, default=None)
+    in_time = longest and until and datetime.now(UTC) + _wait(longest) < until
+    return longest if in_time else None
+
+
+def _wait(error: ProviderError) -> timedelta:
+    return timedelta(seconds=error.retry_after) if isinstance(error, RateLimited) else timedelta(0)

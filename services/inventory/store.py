@@ -37,7 +37,8 @@ async def touch_unchanged(
     rows = await conn.fetch(
         """
         update cloud_resources r
-        set last_seen_at = $4, stale_strike_count = 0, last_strike_at = null, vanish_approved = false
+        set last_seen_at = greatest(r.last_seen_at, $4),
+          stale_strike_count = 0, last_strike_at = null, vanish_approved = false
         from unnest($2::text[], $3::bytea[]) as s(provider_id, fingerprint)
         cross join lateral (
           select k.id from cloud_resources k
@@ -89,7 +90,8 @@ async def upsert_seen(
         on conflict (provider, kind, provider_id) do update
         set name = excluded.name, region = excluded.region, state = excluded.state, size_slug = excluded.size_slug,
           tags = excluded.tags, attrs = excluded.attrs, fingerprint = excluded.fingerprint,
-          last_seen_at = excluded.last_seen_at, stale_strike_count = 0, last_strike_at = null, vanish_approved = false,
+          last_seen_at = greatest(r.last_seen_at, excluded.last_seen_at),
+          stale_strike_count = 0, last_strike_at = null, vanish_approved = false,
           deleted_at = null, forgotten_at = null, version = r.version + excluded.version
         returning *
         """,
@@ -179,7 +181,7 @@ async def attribute_resource(conn: Connection, resource_id: UUID, link: Link) ->
     rows: list[Row] = await conn.fetch(
         """
         update cloud_resources r
-        set deployment_id = $2, version = version + 1,
+        set deployment_id = $2, version = version + 1, forgotten_at = null,
           tenant_id = case when $2::uuid is not null then $3
                       else (select p.tenant_id from cloud_projects p where p.id = r.project_id) end
         where id = $1 returning *

@@ -26,7 +26,7 @@ class Sync:
 
 
 async def insert_sync(conn: Connection, kind: str, command_id: UUID, now: datetime) -> Sync:
-    """Begin a walk. One of the same kind that is still under way (or was cut off) counts no more."""
+    """Begin a walk, in turn. One of the same kind that is still under way (or was cut off) counts no more."""
     await conn.execute(
         "update syncs set status = 'superseded', finished_at = $2 where kind = $1 and status = 'running'", kind, now
     )
@@ -60,12 +60,16 @@ async def finish_sync(
 
 
 async def count_missing(conn: Connection, sync: Sync) -> tuple[int, int]:
-    """How many of its kind a walk should have seen, and how many of those it did not, although nobody expected that."""
+    """How many of its kind a walk should have seen, and how many of those it did not see.
+
+    Those left out whose absence an operator has approved: they say nothing about what is plausible.
+    """
     rows = await conn.fetch(
         """
-        select count(*) as known, count(*) filter (where last_seen_at < $2 and not vanish_approved) as missing
+        select count(*) as known, count(*) filter (where last_seen_at < $2) as missing
         from cloud_resources
         where provider = 'digitalocean' and kind = $1 and deleted_at is null and first_seen_at < $2
+          and not vanish_approved
         """,
         sync.kind,
         sync.began_at,
@@ -73,22 +77,34 @@ async def count_missing(conn: Connection, sync: Sync) -> tuple[int, int]:
     return rows[0]["known"], rows[0]["missing"]
 
 
-async def strike_missing(conn: Connection, sync: Sync, interval: timedelta, now: datetime) -> int:
-    """A strike for each resource that a complete walk did not see, `interval` after its last at the earliest."""
+async def strike_missing(
+    conn: Connection, sync: Sync, interval: timedelta, at: datetime, *, after: UUID, limit: int
+) -> list[UUID]:
+    """A strike for resources that a complete walk did not see, `interval` after their last at the earliest.
+
+    Some at a go, in the order of their ids, from `after` on. Gives the ids.
+    """
     rows = await conn.fetch(
         """
-        update cloud_resources set stale_strike_count = stale_strike_count + 1, last_strike_at = $4
-        where provider = 'digitalocean' and kind = $1 and deleted_at is null
-          and last_seen_at < $2
-          and (last_strike_at is null or last_strike_at <= $4::timestamptz - $3::interval)
-        returning 1
+        with due as (
+          select id from cloud_resources
+          where provider = 'digitalocean' and kind = $1 and deleted_at is null and last_seen_at < $2
+            and (last_strike_at is null or last_strike_at <= $4::timestamptz - $3::interval)
+            and id > $5
+          order by id limit $6),
+        struck as (
+          update cloud_resources r set stale_strike_count = stale_strike_count + 1, last_strike_at = $4
+          from due where r.id = due.id)
+        select id from due order by id
         """,
         sync.kind,
         sync.began_at,
         interval,
-        now,
+        at,
+        after,
+        limit,
     )
-    return len(rows)
+    return [row["id"] for row in rows]
 
 
 async def delete_struck_out(conn: Connection, kind: str, limit: int, now: datetime) -> list[Row]:
@@ -120,20 +136,19 @@ async def supersede_held_sync(conn: Connection, kind: str, now: datetime) -> Non
     )
 
 
-async def insert_held_sync(conn: Connection, sync: Sync, known: int, now: datetime) -> int:
-    """Hold the strikes of a walk back, of which it should have seen `known`. Gives how many are held back."""
+async def insert_held_sync(conn: Connection, sync: Sync, now: datetime) -> int:
+    """Hold the strikes of a walk back. Gives how many are held back."""
     rows = await conn.fetch(
         """
         insert into held_syncs (id, kind, known, missing, resource_ids, held_at)
-        select $1, $2, $3, count(*), array_agg(id order by id), $5
+        select $1, $2, count(*), count(*) filter (where last_seen_at < $3),
+          array_agg(id order by id) filter (where last_seen_at < $3), $4
         from cloud_resources
-        where provider = 'digitalocean' and kind = $2 and deleted_at is null
-          and last_seen_at < $4
+        where provider = 'digitalocean' and kind = $2 and deleted_at is null and first_seen_at < $3
         returning missing
         """,
         sync.id,
         sync.kind,
-        known,
         sync.began_at,
         now,
     )
@@ -156,28 +171,37 @@ async def mark_decided(conn: Connection, held_sync_id: UUID, status: str, actor:
     )
 
 
-async def strike_approved(conn: Connection, held_sync_id: UUID, interval: timedelta, now: datetime) -> int:
-    """Give the strikes of a held sync to those still unseen, whose absence puzzles nobody any more. Gives how many."""
-    rows = await conn.fetch(
+async def strike_approved(
+    conn: Connection, held_sync_id: UUID, interval: timedelta, *, after: UUID, limit: int
+) -> list[Row]:
+    """Give the strikes of an approved sync to those still unseen, whose absence puzzles nobody any more.
+
+    Some at a go, in the order of their ids, from `after` on. Gives the ids, and whether each was struck. The strikes
+    are of the time of the decision: so nobody gets two of them, should the job be done again from its beginning.
+    """
+    return await conn.fetch(
         """
         with held as (
-          select r.id, (last_strike_at is null or last_strike_at <= $3::timestamptz - $2::interval) as due
+          select r.id, h.decided_at, (last_strike_at is null
+            or last_strike_at < h.decided_at and last_strike_at <= h.decided_at - $2::interval) as struck
           from held_syncs h
           join syncs on syncs.id = h.id
           join cloud_resources r on r.id = any(h.resource_ids)
-          where h.id = $1 and r.deleted_at is null and r.last_seen_at < syncs.started_at)
-        update cloud_resources r
-        set vanish_approved = true,
-          stale_strike_count = stale_strike_count + due::integer,
-          last_strike_at = case when due then $3 else last_strike_at end
-        from held where r.id = held.id
-        returning due
+          where h.id = $1 and r.id > $3 and r.deleted_at is null and r.last_seen_at < syncs.started_at
+          order by r.id limit $4),
+        marked as (
+          update cloud_resources r
+          set vanish_approved = true,
+            stale_strike_count = stale_strike_count + struck::integer,
+            last_strike_at = case when struck then decided_at else last_strike_at end
+          from held where r.id = held.id)
+        select id, struck from held order by id
         """,
         held_sync_id,
         interval,
-        now,
+        after,
+        limit,
     )
-    return sum(row["due"] for row in rows)
 
 
 async def delete_old_syncs(conn: Connection, before: datetime, limit: int) -> int:
@@ -192,15 +216,3 @@ async def delete_old_syncs(conn: Connection, before: datetime, limit: int) -> in
         limit,
     )
     return len(rows)
-
-
-async def has_note_since(conn: Connection, kind: str, name: str, value: str, since: datetime) -> bool:
-    """Whether a walk of a kind ended since then with this among its counts."""
-    found = await conn.fetchval(
-        "select exists (select from syncs where kind = $1 and finished_at > $2 and counts ->> $3 = $4)",
-        kind,
-        since,
-        name,
-        value,
-    )
-    return bool(found)

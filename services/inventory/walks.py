@@ -6,10 +6,12 @@ Only a complete walk strikes, only what was known before it began, and only whil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
+from uuid import UUID
 
 import structlog
 
@@ -20,38 +22,27 @@ from services.inventory.history import Happened
 from services.inventory.intake import Taken, take_in
 from services.inventory.kinds import Kind, Row
 from services.inventory.provider import Provider
+from services.inventory.steps import Work, transact
 from services.inventory.sync_store import Sync
 from shared.db import Connection
 from shared.digitalocean import ProviderError
 from shared.jobs import JobRun
-from shared.outcome import Meta, Outcome
+from shared.outcome import Meta
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-Work: TypeAlias = Callable[[Connection, Meta], Awaitable[tuple[T, Sequence[Event]]]]
-"""A part of a job, in one transaction: what came of it, and the events to be sent."""
-
 DELETED_AT_ONCE = 500
+STRUCK_AT_ONCE = 5000
 DOUBTS_KEPT = 20
+
+FIRST = UUID(int=0)
+"""Comes before the first id, where pages follow each other in the order of ids."""
 
 
 class Superseded(Exception):
     """Another walk of the same kind has begun: this one is of no consequence any more."""
-
-
-async def transact(run: JobRun[Any], work: Work[T], *, progress: Mapping[str, Any] | None = None) -> T:
-    """Do a part of a job, send its events, and give what came of it. Raises `LeaseLost`."""
-    results: list[T] = []
-
-    async def do(conn: Connection, meta: Meta) -> Outcome:
-        result, events = await work(conn, meta)
-        results.append(result)
-        return Outcome(events=events)
-
-    await run.apply(do, progress=None if progress is None else dict(progress))
-    return results[0]
 
 
 @asynccontextmanager
@@ -59,6 +50,7 @@ async def walking(run: JobRun[Provider], kind: str) -> AsyncIterator[Sync]:
     """A walk, from its row's first writing on. The walk writes its end itself, unless the provider's error ends it."""
 
     async def begin(conn: Connection, meta: Meta) -> tuple[Sync, Sequence[Event]]:
+        await store.take_turn(conn)
         return await sync_store.insert_sync(conn, kind, meta.message_id, meta.now), ()
 
     sync = await transact(run, begin)
@@ -67,6 +59,18 @@ async def walking(run: JobRun[Provider], kind: str) -> AsyncIterator[Sync]:
     except ProviderError as error:
         await finish(run, sync, "failed", doubts=[str(error)])
         raise
+
+
+async def step(run: JobRun[Provider], sync: Sync, work: Work[T]) -> T:
+    """Do a step of a walk, in turn, while no later walk of its kind has begun. Raises `Superseded`."""
+
+    async def do(conn: Connection, meta: Meta) -> tuple[T, Sequence[Event]]:
+        await store.take_turn(conn)
+        if not await sync_store.lock_running(conn, sync):
+            raise Superseded(sync.kind)
+        return await work(conn, meta)
+
+    return await transact(run, do)
 
 
 async def finish(
@@ -98,13 +102,13 @@ async def walk_kind(kind: Kind, run: JobRun[Provider], before: Mapping[str, Any]
         walk = kind.walk(run.resources.do)
         async with aclosing(aiter(walk)) as pages:
             async for rows in pages:
-                taken = await transact(run, partial(_take_in, kind, rows, sync))
+                taken = await step(run, sync, partial(_take_in, kind, rows, sync))
                 counts.update(taken.counts, seen=len(rows))
                 doubts += taken.doubts
         doubts += walk.doubts
         complete = walk.complete and not doubts
         if complete:
-            counts.update(await transact(run, partial(_judge_absence, sync, run.resources)))
+            counts.update(await _judge_absence(run, sync))
             counts["deleted"] = await delete_struck_out(run, kind.name)
         numbers = {**counts, "complete": complete}
         status = ("held" if counts["held"] else "complete") if complete else "incomplete"
@@ -120,26 +124,53 @@ async def _take_in(
     return taken, taken.events
 
 
-async def _judge_absence(
-    sync: Sync, provider: Provider, conn: Connection, meta: Meta
-) -> tuple[Counter[str], Sequence[Event]]:
+async def _judge_absence(run: JobRun[Provider], sync: Sync) -> dict[str, int]:
     """Strike what a complete walk has not seen, or hold the strikes back where too much is missing to be true."""
-    await store.take_turn(conn)
-    if not await sync_store.lock_running(conn, sync):
-        raise Superseded(sync.kind)
+    held, at = await step(run, sync, partial(_hold_back, sync))
+    if held:
+        return {"held": held}
+    struck, last = 0, FIRST
+    while page := await step(run, sync, partial(_strike_page, sync, run.resources.strike_interval, at, last)):
+        struck, last = struck + len(page), page[-1]
+    return {"struck": struck}
+
+
+async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[tuple[int, datetime], Sequence[Event]]:
+    """How many strikes are held back, 0 for a plausible absence; and the time at which that was decided."""
     await sync_store.supersede_held_sync(conn, sync.kind, meta.now)
     known, missing = await sync_store.count_missing(conn, sync)
-    if is_implausible(missing, known):
-        held = await sync_store.insert_held_sync(conn, sync, known, meta.now)
-        log.error(
-            "a sync is held: too much of a kind has vanished at once",
-            kind=sync.kind,
-            missing=missing,
-            known=known,
-            remedy=f"look at the provider, then approve or reject the held sync {sync.id}",
-        )
-        return Counter(held=held), ()
-    return Counter(struck=await sync_store.strike_missing(conn, sync, provider.strike_interval, meta.now)), ()
+    if not is_implausible(missing, known):
+        return (0, meta.now), ()
+    held = await sync_store.insert_held_sync(conn, sync, meta.now)
+    log.error(
+        "a sync is held: too much of a kind has vanished at once",
+        kind=sync.kind,
+        missing=missing,
+        known=known,
+        remedy=f"look at the provider, then approve or reject the held sync {sync.id}",
+    )
+    return (held, meta.now), ()
+
+
+async def _strike_page(
+    sync: Sync, interval: timedelta, at: datetime, after: UUID, conn: Connection, _: Meta
+) -> tuple[list[UUID], Sequence[Event]]:
+    return await sync_store.strike_missing(conn, sync, interval, at, after=after, limit=STRUCK_AT_ONCE), ()
+
+
+async def strike_approved(run: JobRun[Provider], held_sync_id: UUID) -> int:
+    """Give the strikes that an operator has approved; gives how many."""
+    interval, struck, last = run.resources.strike_interval, 0, FIRST
+    while page := await transact(run, partial(_approved_page, held_sync_id, interval, last)):
+        struck, last = struck + sum(row["struck"] for row in page), page[-1]["id"]
+    return struck
+
+
+async def _approved_page(
+    held_sync_id: UUID, interval: timedelta, after: UUID, conn: Connection, _: Meta
+) -> tuple[list[store.Row], Sequence[Event]]:
+    await store.take_turn(conn)
+    return await sync_store.strike_approved(conn, held_sync_id, interval, after=after, limit=STRUCK_AT_ONCE), ()
 
 
 async def delete_struck_out(run: JobRun[Provider], kind: str) -> int:

@@ -12,7 +12,7 @@ from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.stack import Stack
 from shared.config import Settings
 from tests.conftest import settings_for
-from tests.inventory.world import Inventory, at_the_stand_in, world
+from tests.inventory.world import Inventory, at_the_stand_in, service_with, world
 
 
 @pytest.fixture(scope="session")
@@ -48,4 +48,12 @@ async def own_inventory(
     """A service of this test's own, with its own settings: `parametrize("own_inventory", [{...}], indirect=True)`."""
     fitting = at_the_stand_in(settings, provider.url, **getattr(request, "param", {}))
     async with provider.control() as control, world(fitting, control) as inventory:
+        yield inventory
+
+
+@pytest.fixture
+async def hasty_inventory(settings: Settings, provider: RunningStandIn) -> AsyncIterator[Inventory]:
+    """A service of this test's own, which soon gives a call to the provider up."""
+    fitting = at_the_stand_in(settings, provider.url)
+    async with provider.control() as control, world(fitting, control, service_with(delay_scale=0.01)) as inventory:
         yield inventory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from contracts.inventory import DecideHeldSync, RegisterResource, SyncInventory
 from contracts.kinds import ResourceKind
 from dev.digitalocean.faults import Effect, Fault
+from services.inventory.sync_store import Sync, strike_approved, strike_missing
 from tests.inventory.world import Inventory, numbers
 
 DROPLET = ResourceKind.DROPLET
@@ -175,6 +176,48 @@ async def test_an_approval_strikes_nobody_who_was_seen_meanwhile(inventory: Inve
     assert result["struck"] == 9
     (seen,) = await inventory.resources(f"id = '{seen['id']}'")
     assert (seen["stale_strike_count"], seen["vanish_approved"]) == (0, False)
+
+
+async def test_what_is_approved_to_be_gone_does_not_make_a_second_vanishing_look_small(inventory: Inventory) -> None:
+    ids = await fleet(inventory, 40)
+    await remove(inventory, *ids[:20])
+    await inventory.sync(DROPLET)
+    await inventory.ok(DecideHeldSync(held_sync_id=await held_sync(inventory), approve=True))
+    await remove(inventory, *ids[20:26])  # 6 of the 20 that are left
+
+    result = await inventory.sync(DROPLET)
+
+    assert numbers(result, "droplet", "held", "struck") == [26, 0]
+    (held,) = await inventory.fetch("select known, missing from held_syncs where status = 'open'")
+    assert (held["known"], held["missing"]) == (40, 26)
+
+
+async def test_strikes_are_given_some_at_a_go_and_one_to_each(inventory: Inventory) -> None:
+    ids = await fleet(inventory, 12)
+    await remove(inventory, *ids[:3])
+    now = datetime.now(UTC)
+    sync = Sync(uuid4(), "droplet", now)
+    pages: list[list[UUID]] = [[UUID(int=0)]]
+    async with inventory.db.transaction() as conn:
+        while pages[-1]:
+            at = now + timedelta(seconds=1)
+            pages.append(await strike_missing(conn, sync, timedelta(0), at, after=pages[-1][-1], limit=5))
+    assert [len(page) for page in pages] == [1, 5, 5, 2, 0]
+    assert await strikes(inventory) == [1] * 12
+
+
+async def test_an_approval_whose_job_is_done_again_gives_nobody_a_second_strike(inventory: Inventory) -> None:
+    await fleet(inventory, 20)
+    await hide_half(inventory)
+    await inventory.sync(DROPLET)
+    held = await held_sync(inventory)
+    await inventory.ok(DecideHeldSync(held_sync_id=held, approve=True))
+
+    async with inventory.db.transaction() as conn:
+        again = await strike_approved(conn, held, timedelta(0), after=UUID(int=0), limit=4)
+
+    assert [row["struck"] for row in again] == [False] * 4
+    assert sorted(await strikes(inventory)) == [0] * 10 + [1] * 10
 
 
 async def test_a_rejected_sync_strikes_nobody_and_the_next_is_held_again(inventory: Inventory) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -15,11 +13,8 @@ import pytest
 from contracts.inventory import RegisterResource, SyncInventory
 from contracts.kinds import ResourceKind
 from dev.digitalocean.running import RunningStandIn
-from services.inventory.app import service
-from services.inventory.provider import Provider
 from shared.config import Settings
-from shared.digitalocean import DigitalOcean, TokenResolver
-from tests.inventory.world import Inventory, at_the_stand_in, numbers, world
+from tests.inventory.world import Inventory, Passing, at_the_stand_in, numbers, service_with, world
 
 DROPLET = ResourceKind.DROPLET
 
@@ -81,39 +76,20 @@ async def test_what_is_not_at_the_provider_or_of_no_known_kind_is_refused(invent
     assert unknown.detail == {"kind": "app", "supported": ["droplet"]}
 
 
-class Bending(httpx.AsyncBaseTransport):
-    """Passes requests on to the stand-in, and does something to every droplet in its answers."""
-
-    def __init__(self, bend: Callable[[dict[str, Any]], None]) -> None:
-        self._bend = bend
-        self._http = httpx.AsyncHTTPTransport()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await self._http.handle_async_request(request)
-        body = orjson.loads(await answer.aread())
-        for row in body.get("droplets", ()):
-            self._bend(row)
-        headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
-        return httpx.Response(answer.status_code, headers=headers, content=orjson.dumps(body))
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
-
-
 @asynccontextmanager
 async def seen_bent(
     settings: Settings, provider: RunningStandIn, bend: Callable[[dict[str, Any]], None]
 ) -> AsyncIterator[Inventory]:
     """The service and an empty provider, whose droplets it sees bent."""
 
-    @asynccontextmanager
-    async def access(settings: Settings) -> AsyncIterator[Provider]:
-        tokens = TokenResolver({"DO_API_TOKEN": provider.token}, 0)
-        url = settings.do_api_url
-        async with DigitalOcean(tokens, "sync", base_url=url, transport=Bending(bend)) as do:
-            yield Provider(do, timedelta(0))
+    async def through(_: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        body = orjson.loads(answer.content)
+        for row in body.get("droplets", ()):
+            bend(row)
+        headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+        return httpx.Response(answer.status_code, headers=headers, content=orjson.dumps(body))
 
-    bent = replace(service, resources=access)
+    bent = service_with(transport=Passing(through))
     async with provider.control() as control, world(at_the_stand_in(settings, provider.url), control, bent) as there:
         yield there
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from contracts.inventory import PROJECTS, ClassifyProject, LinkResource
 from contracts.kinds import ResourceKind
 from dev.digitalocean.faults import Fault
-from tests.inventory.world import Inventory, Row, numbers
+from dev.digitalocean.running import RunningStandIn
+from services.inventory import project_store
+from shared.config import Settings
+from tests.inventory.world import Inventory, Passing, Row, at_the_stand_in, numbers, service_with, world
 
 DROPLET = ResourceKind.DROPLET
 
@@ -89,6 +94,47 @@ async def test_an_internal_project_whose_creation_got_no_answer_is_not_made_twic
     await inventory.provider.disarm(lag)
     assert (await inventory.sync())["project"]["internal_project"] == "there"
     assert await internal_projects(inventory) == 1
+
+
+async def test_a_process_that_dies_after_it_asked_for_the_project_does_not_make_two(
+    settings: Settings, provider: RunningStandIn
+) -> None:
+    """As after a kill: the project is there, nobody has written so, and the list does not show it yet."""
+    asked = 0
+
+    async def through(request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        nonlocal asked
+        if request.method == "POST":
+            asked += 1
+            await inventory.provider.arm(Fault(effect="omit", path="/v2/projects", share=0.5))
+            await inventory.fetch("update jobs set leased_until = now(), holder = uuidv7() where status = 'running'")
+        return answer
+
+    fitting = at_the_stand_in(settings, provider.url)
+    interrupted = service_with(transport=Passing(through))
+    async with provider.control() as control, world(fitting, control, interrupted) as inventory:
+        assert (await inventory.sync())["project"]["internal_project"] == "waiting"
+        await inventory.provider.disarm()
+        assert (await inventory.sync())["project"]["internal_project"] == "there"
+        assert (await internal_projects(inventory), asked) == (1, 1)
+
+
+async def test_a_project_that_was_asked_for_lately_may_be_hidden_without_being_gone(inventory: Inventory) -> None:
+    await inventory.sync()
+    await inventory.provider.arm(Fault(effect="omit", path="/v2/projects", share=0.5))
+    await inventory.provider.arm(Fault(effect="status", path="/v2/projects/*", status=404))
+    assert numbers(await inventory.sync(), "project", "seen", "deleted") == [1, 0]
+    await inventory.fetch("update project_creations set asked_at = asked_at - interval '11 minutes'")
+    assert numbers(await inventory.sync(), "project", "seen", "deleted") == [1, 1]
+
+
+async def test_a_project_that_was_seen_since_a_walk_began_is_not_struck_by_it(inventory: Inventory) -> None:
+    began = datetime.now(UTC)
+    await inventory.sync()
+    row = await project(inventory, "arcadia")
+    async with inventory.db.transaction() as conn:
+        assert await project_store.list_unseen(conn, began, began) == []
+        assert await project_store.mark_deleted(conn, row["id"], began, began) is None
 
 
 async def test_a_token_that_may_not_create_projects_does_not_hold_up_the_sync(inventory: Inventory) -> None:

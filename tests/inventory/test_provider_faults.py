@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from uuid import uuid4
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from contracts.inventory import LinkResource, SyncInventory
 from contracts.kinds import ResourceKind
 from dev.digitalocean.faults import Effect, Fault
-from tests.inventory.world import Inventory, Row, numbers
+from dev.digitalocean.running import RunningStandIn
+from services.inventory import store, walks
+from shared.config import Settings
+from shared.db import Connection
+from shared.jobs import JobRun
+from shared.outcome import Meta, Outcome
+from tests.inventory.world import Inventory, Passing, Row, at_the_stand_in, numbers, service_with, world
 
 DROPLET = ResourceKind.DROPLET
 
@@ -59,16 +67,21 @@ async def test_a_limit_that_is_spent_puts_the_sync_off_for_as_long_as_it_says(ow
     await fleet(inventory, 12)
     await inventory.provider.arm(Fault(effect="burst", path="/v2/*", seconds=600))
 
-    (sync,) = await inventory.send(SyncInventory())
+    (sync,) = await inventory.send(SyncInventory(), expires=within(hours=1))
     job = await put_off(inventory)
 
     assert 590 < (job["run_at"] - job["started_at"]).total_seconds() < 620
-    (walk,) = await inventory.fetch("select * from syncs where command_id = $1", sync)
+    (walk,) = await inventory.fetch("select * from syncs where command_id = $1 and kind = 'project'", sync)
     assert (walk["status"], "429" in walk["doubts"][0]) == ("failed", True)
     await hurry(inventory)
     await put_off(inventory, times=2)
     assert (await statuses(inventory)) == {429: 1}  # asked to wait, it does not even ask
     await intact(inventory, 12)
+
+
+def within(**time: float) -> datetime:
+    """A time from now on."""
+    return datetime.now(UTC) + timedelta(**time)
 
 
 async def put_off(inventory: Inventory, times: int = 1) -> Row:
@@ -102,7 +115,7 @@ async def test_an_outage_of_one_list_puts_off_that_walk_alone(own_inventory: Inv
     inventory = own_inventory
     await fleet(inventory, 12)
     outage = await inventory.provider.arm(Fault(effect="status", path="/v2/projects", status=503))
-    (sync,) = await inventory.send(SyncInventory())
+    (sync,) = await inventory.send(SyncInventory(), expires=within(hours=1))
     await put_off(inventory)
     (droplets,) = await inventory.fetch("select * from syncs where command_id = $1 and kind = 'droplet'", sync)
     assert droplets["status"] == "complete"
@@ -116,6 +129,63 @@ async def test_an_outage_of_one_list_puts_off_that_walk_alone(own_inventory: Inv
     assert not (await inventory.provider.requests("/v2/droplets")).requests
 
 
+async def test_a_sync_whose_next_slot_has_come_says_what_failed_and_makes_way(hasty_inventory: Inventory) -> None:
+    inventory = hasty_inventory
+    await fleet(inventory, 12)
+    outage = await inventory.provider.arm(Fault(effect="status", path="/v2/projects", status=503))
+    (first,) = await inventory.send(SyncInventory(), expires=within(seconds=4))
+    (second,) = await inventory.send(SyncInventory(), expires=within(hours=1))
+
+    result = (await inventory.outcome(first)).result or {}
+
+    assert numbers(result, "droplet", "seen", "complete") == [12, True]
+    assert result["project"]["complete"] is False
+    assert "503" in result["project"]["error"]
+    await put_off(inventory)  # the second: it was begun, and is put off for the projects alone
+    (droplets,) = await inventory.fetch("select * from syncs where command_id = $1 and kind = 'droplet'", second)
+    assert droplets["status"] == "complete"
+    await inventory.provider.disarm(outage)
+    await hurry(inventory)
+    result = (await inventory.outcome(second)).result or {}
+    assert (result["project"]["complete"], result["droplet"]["complete"]) == (True, True)
+
+
+async def test_no_slot_lapses_unheard_while_the_provider_is_away_for_long(hasty_inventory: Inventory) -> None:
+    inventory = hasty_inventory
+    await fleet(inventory, 3)
+    await inventory.provider.arm(Fault(effect="status", path="/v2/*", status=503))
+    slots = [(await inventory.send(SyncInventory(), expires=within(seconds=4 * n)))[0] for n in (1, 3)]
+
+    for slot in slots:
+        outcome = await inventory.outcome(slot)
+        assert outcome.status == "ok"
+        for kind in ("project", "droplet"):
+            assert "503" in (outcome.result or {})[kind]["error"]
+
+    walks = await inventory.fetch("select distinct status from syncs where command_id = any($1::uuid[])", slots)
+    assert [walk["status"] for walk in walks] == ["failed"]
+    await intact(inventory, 3)
+
+
+async def test_a_sync_without_an_end_says_at_once_what_failed(hasty_inventory: Inventory) -> None:
+    inventory = hasty_inventory
+    await fleet(inventory, 3)
+    await inventory.provider.arm(Fault(effect="status", path="/v2/droplets", status=503))
+    result = await inventory.sync()
+    assert (result["project"]["complete"], result["droplet"]["complete"]) == (True, False)
+    assert not await inventory.fetch("select from jobs where put_offs > 0")
+
+
+async def test_a_list_that_our_token_may_not_see_keeps_nobody_from_the_others(hasty_inventory: Inventory) -> None:
+    inventory = hasty_inventory
+    await fleet(inventory, 3)
+    await inventory.provider.arm(Fault(effect="status", path="/v2/projects", status=403))
+    (sync,) = await inventory.send(SyncInventory(), expires=within(hours=1))
+    result = (await inventory.outcome(sync)).result or {}
+    assert "403" in result["project"]["error"]
+    assert numbers(result, "droplet", "seen", "complete") == [3, True]
+
+
 async def test_while_the_provider_is_away_nothing_spins_and_other_commands_are_handled(
     own_inventory: Inventory,
 ) -> None:
@@ -124,7 +194,7 @@ async def test_while_the_provider_is_away_nothing_spins_and_other_commands_are_h
     (resource, *_) = await inventory.resources()
     await inventory.provider.arm(Fault(effect="status", path="/v2/*", status=503))
     began = time.monotonic()
-    await inventory.send(SyncInventory(), SyncInventory(kind=DROPLET))
+    await inventory.send(SyncInventory(), SyncInventory(kind=DROPLET), expires=within(hours=1))
 
     for _ in range(5):
         await inventory.ok(LinkResource(resource_id=resource["id"], deployment_id=uuid4(), tenant_id="acme"))
@@ -207,3 +277,75 @@ async def test_a_newer_walk_of_the_same_kind_makes_the_older_one_count_no_more(o
     assert numbers(newer, "droplet", "struck", "complete") == [1, True]
     assert result["droplet"] == {"complete": False, "superseded": True}
     assert sum(row["stale_strike_count"] for row in await inventory.resources()) == 1
+
+
+async def test_an_older_walk_that_goes_on_does_not_overwrite_what_a_newer_one_saw(
+    settings: Settings, provider: RunningStandIn
+) -> None:
+    arrived, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def through(request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        if request.url.path == "/v2/droplets" and not arrived.is_set():
+            arrived.set()
+            await may_go_on.wait()
+        return answer
+
+    held_up = service_with(transport=Passing(through))
+    fitting = at_the_stand_in(settings, provider.url)
+    async with provider.control() as control, world(fitting, control, held_up) as inventory:
+        (droplet,) = await inventory.provider.add_droplets(1, name="old")
+        (older,) = await inventory.send(SyncInventory())
+        await asyncio.wait_for(arrived.wait(), 10)
+        await inventory.provider.change_droplet(droplet.id, name="new")
+        await inventory.sync(DROPLET)
+        newest = await inventory.resources()
+
+        may_go_on.set()
+        result = (await inventory.outcome(older)).result or {}
+
+        assert result["droplet"] == {"complete": False, "superseded": True}
+        assert newest[0]["name"] == "new"
+        assert await inventory.resources() == newest
+
+
+class InOneGo:
+    """Runs the steps of a job without a job, each open for a while before it is committed."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._db = inventory.db
+
+    def run(self) -> JobRun[object]:
+        return JobRun(Meta(uuid4(), datetime.now(UTC)), None, None, self, None)  # type: ignore[arg-type]
+
+    async def apply(self, _: object, work: object, meta: Meta, __: object) -> Outcome:
+        async with self._db.transaction() as conn:
+            outcome = await work(conn, meta)  # type: ignore[operator]
+            await asyncio.sleep(0.2)
+        return outcome  # type: ignore[no-any-return]
+
+
+async def test_of_two_walks_that_begin_in_the_same_instant_one_counts(inventory: Inventory) -> None:
+    async def begin() -> UUID:
+        async with walks.walking(InOneGo(inventory).run(), "droplet") as sync:  # type: ignore[arg-type]
+            return sync.id
+
+    one, other = await asyncio.gather(begin(), begin())
+
+    rows = await inventory.fetch("select id, status from syncs")
+    assert {row["id"] for row in rows} == {one, other}
+    assert sorted(row["status"] for row in rows) == ["running", "superseded"]
+
+
+async def test_a_sighting_from_before_the_last_one_does_not_turn_the_clock_back(inventory: Inventory) -> None:
+    await inventory.provider.reset(droplets=1)
+    await inventory.sync()
+    (before,) = await inventory.resources()
+    an_hour_ago = before["last_seen_at"] - timedelta(hours=1)
+
+    async def touch(conn: Connection) -> set[str]:
+        ids, prints = [before["provider_id"]], [before["fingerprint"]]
+        return await store.touch_unchanged(conn, "droplet", ids, prints, an_hour_ago)
+
+    async with inventory.db.transaction() as conn:
+        assert await touch(conn) == {before["provider_id"]}
+    assert await inventory.resources() == [before]

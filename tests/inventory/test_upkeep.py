@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from contracts.inventory import RESOURCES, LinkResource
+from contracts.inventory import PROJECTS, RESOURCES, ClassifyProject, LinkResource
 from contracts.kinds import ResourceKind
 from contracts.message import Event
 from services.inventory import upkeep
@@ -44,6 +44,27 @@ async def test_the_bus_forgets_what_is_long_gone_once_and_the_row_stays(inventor
 
     assert len(await inventory.resources()) == 3
     assert len(await republished(inventory, upkeep.republish_resources)) == 2
+
+
+async def test_what_is_told_of_a_forgotten_resource_or_project_is_forgotten_again(inventory: Inventory) -> None:
+    other = await inventory.provider.add_project("tenant-acme")
+    (droplet,) = await inventory.provider.add_droplets(1)
+    await inventory.sync()
+    await inventory.provider.delete_droplet(droplet.id)
+    await inventory.provider.delete_project(other)
+    await inventory.sync()
+    await inventory.fetch("update cloud_resources set deleted_at = now()")
+    (resource,) = await inventory.resources()
+    (project,) = await inventory.fetch("select * from cloud_projects where deleted_at is not null")
+    forgotten = [Tombstone(RESOURCES, str(resource["id"])), Tombstone(PROJECTS, str(project["id"]))]
+    first = await tick(inventory, upkeep.forget_what_is_long_gone, 91)
+
+    since = datetime.now(UTC) - timedelta(days=3)
+    await inventory.ok(LinkResource(resource_id=resource["id"], deployment_id=UUID(int=1), effective_from=since))
+    await inventory.ok(ClassifyProject(project_id=project["id"], purpose="apps", fields=["purpose"]))
+
+    second = await tick(inventory, upkeep.forget_what_is_long_gone, 92)
+    assert [outcome and list(outcome.events) for outcome in (first, second)] == [forgotten, forgotten]
 
 
 async def test_history_and_walks_are_dropped_after_their_retention(inventory: Inventory) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import httpx
 
 from contracts.inventory import RESOURCES, SyncInventory
 from contracts.kinds import ResourceKind
@@ -23,6 +25,7 @@ from shared import outbox
 from shared.bus import tail
 from shared.config import Settings
 from shared.db import Database
+from shared.digitalocean import DigitalOcean, TokenResolver
 from shared.ids import uuid7
 from shared.inbox import Recorded, find_outcomes
 from shared.migrate import migrate
@@ -136,6 +139,34 @@ async def world(
             yield Inventory(settings, db, provider)
     finally:
         await db.close()
+
+
+class Passing(httpx.AsyncBaseTransport):
+    """Passes requests on to the stand-in, and its answers back through `through`, which may take its time."""
+
+    def __init__(self, through: Callable[[httpx.Request, httpx.Response], Awaitable[httpx.Response]]) -> None:
+        self._through = through
+        self._http = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._http.handle_async_request(request)
+        await answer.aread()
+        return await self._through(request, answer)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+
+def service_with(*, transport: httpx.AsyncBaseTransport | None = None, delay_scale: float = 1.0) -> Service[Provider]:
+    """The service, with another way to the provider, or with less patience between attempts."""
+
+    @asynccontextmanager
+    async def access(settings: Settings) -> AsyncIterator[Provider]:
+        tokens, url = TokenResolver(os.environ, settings.do_rate_limit), settings.do_api_url
+        async with DigitalOcean(tokens, "sync", base_url=url, transport=transport, delay_scale=delay_scale) as do:
+            yield Provider(do, timedelta(minutes=settings.inventory_strike_minutes))
+
+    return replace(service, resources=access)
 
 
 def at_the_stand_in(settings: Settings, url: str, **changed: Any) -> Settings:
