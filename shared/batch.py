@@ -11,8 +11,8 @@ from uuid import UUID
 import structlog
 
 from contracts.message import Command, Envelope
-from shared import dead_letters, inbox, jobs, metrics, outbox
-from shared.db import CONTENTION, SESSION_OUTAGES, Connection, is_cut_off
+from shared import dead_letters, inbox, job_store, metrics, outbox
+from shared.db import CONTENTION, Connection, is_away
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery
 from shared.inbox import Recorded
@@ -45,7 +45,7 @@ class Batch:
         self._conn = conn
         self._now = now
         self._retrying = retrying
-        self._passes_through = SESSION_OUTAGES if contention_is_failure else (*SESSION_OUTAGES, *CONTENTION)
+        self._contention_is_failure = contention_is_failure
         self._fresh: set[UUID] = set()
         self._buried: set[UUID] = set()
         self._held_lines: set[tuple[str, str]] = set()
@@ -135,10 +135,9 @@ class Batch:
     async def _handle_one(self, handler: Handler, delivery: Delivery) -> None:
         try:
             recorded, rows = await self._ask(handler, delivery)
-        except self._passes_through:
-            raise
         except Exception as error:
-            self._unless_cut_off(error)
+            if self._concerns_all(error):
+                raise
             self.fail(delivery, _bug(delivery, error))
         else:
             self._decide(delivery, recorded, rows)
@@ -172,10 +171,9 @@ class Batch:
             return
         try:
             rows = await self._ask_all(handler, run)
-        except self._passes_through:
-            raise
         except Exception as error:
-            self._unless_cut_off(error)
+            if self._concerns_all(error):
+                raise
             await self._handle_set(handler, run[: len(run) // 2])
             await self._handle_set(handler, run[len(run) // 2 :])
         else:
@@ -187,10 +185,10 @@ class Batch:
             outcome = await handler(received, self._conn) or Outcome()
             return self._sender.rows(outcome, received[0].meta)
 
-    def _unless_cut_off(self, error: Exception) -> None:
-        """An error on a connection that is closed is the outage's, not the message's."""
-        if is_cut_off(self._conn):
-            raise ConnectionResetError(f"the database closed the connection: {error}") from error
+    def _concerns_all(self, error: Exception) -> bool:
+        """Whether an error is not the message's: the database went away, or another transaction was in the way."""
+        contention = isinstance(error, CONTENTION) and not self._contention_is_failure
+        return contention or is_away(self._conn, error)
 
     def _decide_all(self, run: Sequence[Delivery], rows: list[Row]) -> None:
         self.rows += rows
@@ -238,7 +236,7 @@ class Batch:
         event = dead_letters.announcement(self._service.name, delivery, failure, attempts, self._now)
         envelope = delivery.envelope
         meta = meta_of(envelope, self._now) if envelope else Meta(event.dead_letter_id, self._now)
-        self.rows.append(self._sender.announce(event, jobs.dead_letters_topic(self._service.name), meta))
+        self.rows.append(self._sender.announce(event, dead_letters.topic_of(self._service.name), meta))
         self._note(delivery, "dead", f"{failure.reason}: {failure.detail}")
         detail = {"dead_letter_id": str(event.dead_letter_id), "reason": failure.detail}
         recorded = Recorded("failed", code=failure.reason, detail=detail)
@@ -264,7 +262,7 @@ class Batch:
         else:
             await self._write_held()
         if self.jobs:
-            await jobs.insert(self._conn, self.jobs)
+            await job_store.insert(self._conn, self.jobs)
         if self._recorded:
             await inbox.record(self._conn, self._recorded, self._now)
         await outbox.insert(self._conn, self.rows)

@@ -8,7 +8,7 @@ Four fates of what goes wrong (design of the runtime, docs/architecture.md):
     a bug                           holds back its key alone for some more attempts, then the message is dead
 
 Past a limit of failing messages the consumer stops, so that a bad deploy does not drain a topic: it keeps the batch in
-hand until an operator has decided enough of them, and the topic keeps the rest.
+hand until an operator has decided enough of them, however long that takes, and the topic keeps the rest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from contracts.message import Message
 from shared import dead_letters, metrics
 from shared.batch import Batch
 from shared.bus import Records
-from shared.db import CONTENTION, OUTAGES, SESSION_OUTAGES, Connection, Database, is_cut_off
+from shared.db import CONTENTION, Connection, Database, DatabaseAway, is_away
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery, delivered
 from shared.outbox import Sender
@@ -42,7 +42,7 @@ DEAD_LETTER_LIMIT = 100
 _RETRY_IN_PLACE_S = 120.0  # then the batch is handed back: longer than max.poll.interval would cost the membership
 _LONGEST_PAUSE_S = 5.0
 _TRIES = 5  # of a batch, before a single message of it is blamed
-_STOPPED_LOOK_S = 1.0
+_LIMIT_LOOK_S = 1.0  # an operator's decision, and another process's stop, should be seen soon
 _HELD_POLL_S = 0.2
 _HELD_IDLE_S = 2.0
 
@@ -77,7 +77,7 @@ class Consumer:
         self._wake = wake
         self._limit = dead_letter_limit
         self._failing = 0
-        self._look_at_limit = True
+        self._look_again_at = 0.0
         self._held_due = asyncio.Event()
         self._leaving = asyncio.Event()
 
@@ -107,8 +107,8 @@ class Consumer:
                 self._retrying(tries, "contention", error)
             except Stopped as error:
                 self._stop(error)
-                pause = _STOPPED_LOOK_S  # noqa: PLW2901 - an operator's decision should be seen soon
-            except OUTAGES as error:
+                pause = _LIMIT_LOOK_S  # noqa: PLW2901 - the pause grows for what nobody decides
+            except DatabaseAway as error:
                 self._retrying(tries, "outage", error)
             except Exception as error:
                 log.exception("batch failed outside its handlers", service=self.service.name)
@@ -158,26 +158,26 @@ class Consumer:
 
     def _committed(self, batch: Batch, seconds: float) -> None:
         if batch.failures:
-            self._look_at_limit = True
+            self._look_again_at = 0.0
             self._held_due.set()
         self._wake(batch)
         batch.report(seconds)
 
     async def _check_limit(self) -> None:
-        if not self._look_at_limit:
+        """Raise `Stopped` where too many messages fail, here or in another process."""
+        if self._failing == 0 and time.monotonic() < self._look_again_at:
             return
         async with self._database.connection() as conn:
-            self._failing = await dead_letters.count_recent(conn)
+            self._failing = await dead_letters.count_failing(conn, self._limit)
+        self._look_again_at = time.monotonic() + _LIMIT_LOOK_S
         if self._failing >= self._limit:
-            raise Stopped(f"{self._failing} messages failed lately")
-        self._look_at_limit = self._failing > 0
+            raise Stopped(f"{self._failing} messages failed and are undecided")
         if self.stopped:
             log.info("consumer goes on", service=self.service.name)
         self.stopped = False
         metrics.STOPPED.labels(self.service.name).set(0)
 
     def _stop(self, reason: Exception) -> None:
-        self._look_at_limit = True
         metrics.STOPPED.labels(self.service.name).set(1)
         if not self.stopped:
             log.error(
@@ -202,7 +202,7 @@ class Consumer:
             try:
                 if not await self._retry_one_held():
                     await self._rest_until_held()
-            except (*OUTAGES, *CONTENTION) as error:
+            except (DatabaseAway, *CONTENTION) as error:
                 self._retrying(tries, "outage", error)
                 await asyncio.sleep(_HELD_IDLE_S)
 
@@ -220,7 +220,7 @@ class Consumer:
                 return False
             started = time.monotonic()
             batch = await self._retried(conn, held)
-        self._look_at_limit = True
+        self._look_again_at = 0.0
         self._wake(batch)
         batch.report(time.monotonic() - started)
         return True
@@ -233,11 +233,9 @@ class Consumer:
                 batch = Batch(self.service, self._sender, conn, now, retrying=held, contention_is_failure=True)
                 await batch.handle([held.delivery])
                 await batch.write()
-        except SESSION_OUTAGES:
-            raise
         except Exception as error:
-            if is_cut_off(conn):
-                raise ConnectionResetError(f"the database closed the connection: {error}") from error
+            if is_away(conn, error):
+                raise
             batch = Batch(self.service, self._sender, conn, now, retrying=held)
             batch.fail(held.delivery, Failure.of("bug", f"{type(error).__name__}: {error}"))
             await batch.write()

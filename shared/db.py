@@ -17,7 +17,16 @@ from shared.config import Settings
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
-SESSION_OUTAGES = (
+
+class DatabaseAway(Exception):
+    """The database is away, restarting, full or failing over: try again for as long as it lasts.
+
+    `Database` raises this, and only for what its own connections suffer: an error of the code that uses them (a call of
+    its own that times out, say) passes as it is.
+    """
+
+
+_SERVER_AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -25,13 +34,10 @@ SESSION_OUTAGES = (
     asyncpg.InsufficientResourcesError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
-    ConnectionError,
-    TimeoutError,
 )
-"""What an outage of the database looks like on a connection that was open."""
 
-OUTAGES = (*SESSION_OUTAGES, OSError)
-"""The database or the broker is away, restarting, full or failing over: try again for as long as it lasts."""
+OUTAGES = (DatabaseAway, *_SERVER_AWAY, OSError)
+"""What an outage of database or broker looks like to code that does nothing but ask them: no handler, no job."""
 
 CONTENTION = (
     asyncpg.DeadlockDetectedError,
@@ -95,17 +101,20 @@ class Database:
 
     @classmethod
     async def open(cls, url: str, schema: str, *, size: int = 4, name: str = "arcadia") -> Self:
-        """Connect. `name` is what pg_stat_activity shows. Raises what `OUTAGES` lists where the server is away."""
-        pool = await asyncpg.create_pool(
-            url,
-            min_size=1,
-            max_size=size,
-            init=_prepare,
-            reset=_unchanged,
-            command_timeout=_COMMAND_TIMEOUT_S,
-            timeout=_CONNECT_TIMEOUT_S,
-            server_settings=session_settings(schema, name),
-        )
+        """Connect. `name` is what pg_stat_activity shows. Raises `DatabaseAway`."""
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=size,
+                init=_prepare,
+                reset=_unchanged,
+                command_timeout=_COMMAND_TIMEOUT_S,
+                timeout=_CONNECT_TIMEOUT_S,
+                server_settings=session_settings(schema, name),
+            )
+        except (*_SERVER_AWAY, OSError) as error:
+            raise _away(error) from error
         return cls(pool, url, schema)
 
     @classmethod
@@ -126,39 +135,41 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection outside any transaction."""
-        async with self._acquired() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection in a transaction that commits when the block ends well."""
-        async with self._acquired() as connection, connection.transaction():
-            yield connection
-
-    @asynccontextmanager
-    async def _acquired(self) -> AsyncIterator[Connection]:
-        """A connection; what fails because it is closed is an outage, whatever asyncpg calls it."""
-        closed = False
+        """A connection outside any transaction. Raises `DatabaseAway`, now or from the block."""
+        failed: Exception | None = None
         try:
             async with self.pool.acquire(timeout=_CONNECT_TIMEOUT_S) as connection:
                 try:
                     yield connection
-                except asyncpg.InterfaceError:
-                    closed = is_cut_off(connection)
+                except Exception as error:
+                    failed = error
+                    if is_away(connection, error):
+                        raise _away(error) from error
                     raise
-        except asyncpg.InterfaceError as error:
-            if closed:
-                raise ConnectionResetError(f"the database closed the connection: {error}") from error
-            raise
+        except (*_SERVER_AWAY, OSError) as error:
+            if error is failed:
+                raise
+            raise _away(error) from error  # the pool could not connect
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction that commits when the block ends well. Raises `DatabaseAway`."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
 
 
-def is_cut_off(connection: Connection) -> bool:
-    """Whether a connection is gone. (A pool's connection that is lost says so by an error, from any call.)"""
+def is_away(connection: Connection, error: Exception) -> bool:
+    """Whether an error in a connection's use is the database's outage, and not of the code that used it."""
+    if isinstance(error, _SERVER_AWAY):
+        return True
     try:
         return connection.is_closed()
-    except asyncpg.InterfaceError:
+    except asyncpg.InterfaceError:  # so says a pool's connection that is lost, to any call
         return True
+
+
+def _away(error: Exception) -> DatabaseAway:
+    return DatabaseAway(f"{type(error).__name__}: {error}")
 
 
 def session_settings(schema: str, name: str) -> dict[str, str]:

@@ -30,9 +30,13 @@ class Failure:
 
     @classmethod
     def of(cls, reason: Reason, detail: str) -> Self:
-        """`detail` is cut to what a person reads, without the characters that no text column takes."""
-        text = detail[:_LONGEST_DETAIL].encode(errors="replace").decode().replace("\0", "\ufffd")
-        return cls(reason, text)
+        """`detail` is made `storable`."""
+        return cls(reason, storable(detail))
+
+
+def storable(text: str) -> str:
+    """The text, cut to what a person reads, without the characters that no text column takes."""
+    return text[:_LONGEST_DETAIL].encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 @dataclass(frozen=True)
@@ -170,14 +174,29 @@ async def mark_dead(conn: Connection, held: Held, failure: Failure, now: datetim
     )
 
 
-async def count_recent(conn: Connection) -> int:
-    """Failing messages that count towards the limit: still tried, or dead since lately and undecided."""
+async def count_failing(conn: Connection, limit: int) -> int:
+    """How many messages fail: still tried, or dead since lately and undecided.
+
+    At the limit the consumer stops, in every process and over restarts: from then on what is dead counts however old it
+    becomes, until none of it is left undecided.
+    """
     count: int = await conn.fetchval(
         """
-        select count(*) from dead_letters
-        where status = 'held' and attempts > 0 or status = 'dead' and given_up_at > now() - $1::interval
+        with since as (
+          select coalesce((select counted_from from consumer_stop), now() - $1::interval) as moment
+        ), failing as (
+          select count(*) as n from dead_letters, since
+          where status = 'held' and attempts > 0 or status = 'dead' and given_up_at > moment
+        ), stop as (
+          insert into consumer_stop (counted_from) select moment from since, failing where n >= $2
+          on conflict do nothing
+        ), go_on as (
+          delete from consumer_stop using failing where n = 0
+        )
+        select n from failing
         """,
         WINDOW,
+        limit,
     )
     return count
 
@@ -211,6 +230,11 @@ async def _decide(conn: Connection, ids: Sequence[UUID], by: str, status: str) -
         by,
     )
     return [row["id"] for row in rows]
+
+
+def topic_of(service: str) -> str:
+    """The topic that announces a service's dead letters."""
+    return f"arcadia.{service}.dead-letters"
 
 
 def announcement(service: str, delivery: Delivery, failure: Failure, attempts: int, now: datetime) -> DeadLettered:

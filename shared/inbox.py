@@ -18,7 +18,7 @@ from shared.wire import holds_nul
 Status = Literal["pending", "ok", "refused", "failed"]
 
 KEPT = timedelta(days=30)
-"""How long outcomes of internal traffic are kept: longer than any topic keeps the command itself."""
+"""How long an outcome is kept that answers for no idempotency key: longer than any topic keeps the command itself."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,14 @@ async def claim(conn: Connection, envelopes: Sequence[Envelope], now: datetime) 
         [e.tenantid for e in ordered],
         [e.correlationid for e in ordered],
         [e.replyto for e in ordered],
-        # The gateway's commands answer for idempotency keys, for good.
-        [None if e.replyto == GATEWAY_REPLIES else now + KEPT for e in ordered],
+        [None if _answers_for_key(e) else now + KEPT for e in ordered],
     )
     return {row["id"] for row in rows}
+
+
+def _answers_for_key(envelope: Envelope) -> bool:
+    """Whether a command's outcome is the answer to an idempotency key, for good: its id is derived from that."""
+    return envelope.replyto == GATEWAY_REPLIES and envelope.id.version == 5
 
 
 async def record(conn: Connection, outcomes: dict[UUID, Recorded], now: datetime) -> None:

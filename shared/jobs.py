@@ -14,17 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
-from uuid import UUID, uuid4
 
 import asyncpg
 import structlog
 
-from contracts.message import Envelope, Message
-from shared import dead_letters, inbox, metrics, outbox
-from shared.db import CONTENTION, OUTAGES, SESSION_OUTAGES, Connection, Database
+from contracts.message import Envelope
+from shared import dead_letters, inbox, job_store, metrics, outbox
+from shared.db import CONTENTION, Connection, Database, DatabaseAway
 from shared.dead_letters import Failure
-from shared.delivery import Delivery, Origin
 from shared.inbox import Recorded
+from shared.job_store import Leased, LeaseLost
 from shared.outbox import Sender, meta_of
 from shared.outcome import Meta, Outcome, Refused
 from shared.service import Job
@@ -36,8 +35,8 @@ R = TypeVar("R")
 
 _POLL_S = 1.0
 _ATTEMPTS = 4
+_CONTENTIONS = 5  # runs that may end in contention before it counts as the job's own failure
 _LONGEST_PUT_OFF_S = 300.0
-_KEPT = timedelta(days=30)
 
 
 class PutOff(Exception):
@@ -47,31 +46,6 @@ class PutOff(Exception):
         super().__init__(reason)
         self.reason = reason
         self.after = after
-
-
-class LeaseLost(Exception):
-    """Another worker has taken the job over; nothing this one does counts any more."""
-
-
-@dataclass(frozen=True)
-class Leased:
-    """A job's row while this worker holds it. `begun`: an earlier run may have done a part of it."""
-
-    id: UUID
-    holder: UUID
-    delivery: Delivery
-    begun: bool
-    attempts: int
-    put_offs: int
-    progress: dict[str, Any] | None
-
-    @property
-    def envelope(self) -> Envelope:
-        return self.delivery.known[0]
-
-    @property
-    def command(self) -> Message:
-        return self.delivery.known[1]
 
 
 @dataclass(frozen=True)
@@ -96,25 +70,6 @@ class JobRun(Generic[R]):
         """Do a part of the work in a transaction, and send its events with it. Raises `LeaseLost`."""
         meta = replace(self.meta, now=datetime.now(UTC))
         return await self._worker.apply(self._leased, work, meta, progress)
-
-
-async def insert(conn: Connection, jobs: Sequence[tuple[Job, str, Delivery]]) -> None:
-    """Queue commands as jobs, each under its key. A job that failed before is queued again: somebody replays it."""
-    await conn.execute(
-        """
-        insert into jobs (id, name, key, envelope, topic, partition, record_offset)
-        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::int[], $7::bigint[])
-        on conflict (id) do update set status = 'queued', attempts = 0, put_offs = 0, run_at = now(), finished_at = null
-        where jobs.status = 'failed'
-        """,
-        [delivery.known[0].id for *_, delivery in jobs],
-        [job.name for job, *_ in jobs],
-        [key for _, key, _ in jobs],
-        [delivery.raw for *_, delivery in jobs],
-        [delivery.origin.topic for *_, delivery in jobs],
-        [delivery.origin.partition for *_, delivery in jobs],
-        [delivery.origin.offset for *_, delivery in jobs],
-    )
 
 
 class Worker:
@@ -150,10 +105,10 @@ class Worker:
                     await self._rest(job)
                 else:
                     await self._attempt(job, leased)
-            except (*OUTAGES, *CONTENTION, asyncpg.UniqueViolationError, LeaseLost) as error:
+            except (DatabaseAway, *CONTENTION, asyncpg.UniqueViolationError, LeaseLost) as error:
                 # (A unique violation: another worker took a job of this key at the same moment.)
-                log.warning("job interrupted", job=job.name, error=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+                log.warning("job interrupted", job=job.name, error=_words(error))
+                await asyncio.sleep(_short_pause().total_seconds())
             except Exception:
                 log.exception("a job's outcome could not be recorded; its lease runs out", job=job.name)
                 await asyncio.sleep(_POLL_S)
@@ -164,32 +119,8 @@ class Worker:
         self._due[job.name].clear()
 
     async def _take(self, job: Job) -> Leased | None:
-        holder = uuid4()  # one for each lease: this process may itself have lost the job that it takes over
-        row = await self._database.pool.fetchrow(
-            """
-            with next as (
-              select id from jobs j
-              where name = $1 and run_at <= now()
-                and (status = 'running' and leased_until < now()
-                  or status = 'queued' and not exists (
-                    select from jobs e where e.name = j.name and e.key = j.key
-                      and (e.status = 'running' or e.status = 'queued' and e.position < j.position)))
-              order by position limit 1
-              for update skip locked)
-            update jobs set status = 'running', holder = $2, leased_until = now() + $3::interval,
-              started_at = coalesce(started_at, now())
-            from next where jobs.id = next.id
-            returning jobs.*, old.started_at is not null as begun
-            """,
-            job.name,
-            holder,
-            job.lease,
-        )
-        if row is None:
-            return None
-        origin = Origin(row["topic"], row["partition"], row["record_offset"])
-        delivery = Delivery.of(origin, row["key"], row["envelope"])
-        return Leased(row["id"], holder, delivery, row["begun"], row["attempts"], row["put_offs"], row["progress"])
+        async with self._database.connection() as conn:
+            return await job_store.take(conn, job)
 
     async def _attempt(self, job: Job, leased: Leased) -> None:
         started = time.monotonic()
@@ -198,7 +129,7 @@ class Worker:
             try:
                 outcome = await self._run(job, leased)
             except asyncio.CancelledError:
-                with suppress(*OUTAGES):
+                with suppress(DatabaseAway, *CONTENTION):  # then its lease runs out
                     await self._requeue(leased, timedelta(0), "the process was asked to stop")
                 raise
         seconds = time.monotonic() - started
@@ -222,15 +153,21 @@ class Worker:
             return await self._finish(leased, Recorded("refused", code="expired"), Outcome())
         try:
             return await self._do(job, leased)
-        except PutOff as put_off:
-            return await self._put_off(leased, put_off)
         except LeaseLost:
             raise
-        except SESSION_OUTAGES as error:
-            return await self._interrupted(leased, error)
         except Exception as error:
-            log.exception("job failed", type=job.name, id=str(leased.id))
-            return await self._failed(leased, Failure.of("bug", f"{type(error).__name__}: {error}"))
+            return await self._unfinished(job, leased, error)
+
+    async def _unfinished(self, job: Job, leased: Leased, error: Exception) -> str:
+        match error:
+            case PutOff():
+                return await self._put_off(leased, error)
+            case DatabaseAway():
+                return await self._interrupted(leased, error)
+            case _ if isinstance(error, CONTENTION) and leased.contentions < _CONTENTIONS:
+                return await self._interrupted(leased, error, contentions=1)
+            case _:
+                return await self._failed(job, leased, error)
 
     async def _do(self, job: Job, leased: Leased) -> str:
         """Run the job and record what it decided; what cannot be recorded is its failure too."""
@@ -249,6 +186,8 @@ class Worker:
         renewal = asyncio.ensure_future(self._renew(job, leased))
         try:
             await asyncio.wait({task, renewal}, return_when=asyncio.FIRST_COMPLETED)
+            if task.cancelled():  # not by us; taken for our own end, it would end this worker
+                raise RuntimeError("the job cancelled itself")
             if task.done():
                 return task.result()
             renewal.result()
@@ -260,27 +199,15 @@ class Worker:
 
     async def _renew(self, job: Job, leased: Leased) -> None:
         """Renew the lease until it is lost. An outage of the database is waited out for as long as the lease lasts."""
-        until = time.monotonic() + job.lease.total_seconds()
+        until = leased.until
         while time.monotonic() < until:
-            await asyncio.sleep(job.lease.total_seconds() / 4)
+            await asyncio.sleep(min(job.lease.total_seconds() / 4, until - time.monotonic()))
             asked = time.monotonic()
-            with suppress(*OUTAGES):
-                async with asyncio.timeout(until - asked):
-                    if not await self._renewed(job, leased):
+            with suppress(DatabaseAway, TimeoutError, *CONTENTION):
+                async with asyncio.timeout(until - asked), self._database.connection() as conn:
+                    if not await job_store.renew(conn, leased, job.lease):
                         return
                 until = asked + job.lease.total_seconds()
-
-    async def _renewed(self, job: Job, leased: Leased) -> bool:
-        renewed = await self._database.pool.fetchval(
-            """
-            update jobs set leased_until = now() + $3::interval
-            where id = $1 and holder = $2 and status = 'running' returning true
-            """,
-            leased.id,
-            leased.holder,
-            job.lease,
-        )
-        return bool(renewed)
 
     async def apply(
         self,
@@ -291,38 +218,23 @@ class Worker:
     ) -> Outcome:
         """A part of a job's work in a transaction that checks the lease."""
         async with self._database.transaction() as conn:
-            await self._fence(conn, leased)
+            await job_store.lock_leased(conn, leased)
             outcome = await work(conn, meta) or Outcome()
             rows = self._sender.rows(outcome, meta)
             await outbox.insert(conn, rows)
             if progress is not None:
-                await conn.execute("update jobs set progress = $2 where id = $1", leased.id, progress)
+                await job_store.mark_progress(conn, leased.id, progress)
         if rows:
             self._wake_relay()
         return outcome
-
-    async def _fence(self, conn: Connection, leased: Leased) -> None:
-        mine = await conn.fetchval(
-            "select true from jobs where id = $1 and holder = $2 and status = 'running' for update",
-            leased.id,
-            leased.holder,
-        )
-        if not mine:
-            raise LeaseLost(str(leased.id))
 
     async def _finish(self, leased: Leased, recorded: Recorded, outcome: Outcome) -> str:
         now = datetime.now(UTC)
         status = {"ok": "done"}.get(recorded.status, recorded.status)
         async with self._database.transaction() as conn:
-            await self._fence(conn, leased)
+            await job_store.lock_leased(conn, leased)
             await self._answer(conn, leased, recorded, self._sender.rows(outcome, meta_of(leased.envelope, now)), now)
-            await conn.execute(
-                "update jobs set status = $2, finished_at = $3, error = $4 where id = $1",
-                leased.id,
-                status,
-                now,
-                recorded.code,
-            )
+            await job_store.mark_finished(conn, leased.id, status, recorded.code, now)
         self._wake_relay()
         return recorded.status
 
@@ -341,36 +253,23 @@ class Worker:
         await self._requeue(leased, after, put_off.reason, put_offs=1)
         return "put_off"
 
-    async def _interrupted(self, leased: Leased, error: BaseException) -> str:
-        """The database went away under the job. Where this fails for the same reason, its lease runs out."""
-        log.warning("job interrupted", id=str(leased.id), error=str(error))
-        pause = timedelta(seconds=random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
-        await self._requeue(leased, pause, f"{type(error).__name__}: {error}")
+    async def _interrupted(self, leased: Leased, error: Exception, *, contentions: int = 0) -> str:
+        """The database went away under the job, or somebody was in its way: that is no failure of the job."""
+        log.warning("job interrupted", id=str(leased.id), error=_words(error))
+        await self._requeue(leased, _short_pause(), _words(error), contentions=contentions)
         return "interrupted"
 
-    async def _failed(self, leased: Leased, failure: Failure) -> str:
-        if leased.attempts + 1 < _ATTEMPTS:
-            pause = dead_letters.BACK_OFF[min(leased.attempts, len(dead_letters.BACK_OFF) - 1)]
-            await self._requeue(leased, pause, failure.detail, attempts=1)
-            return "retried"
-        return await self._bury(leased, failure)
+    async def _failed(self, job: Job, leased: Leased, error: Exception) -> str:
+        log.exception("job failed", type=job.name, id=str(leased.id))
+        if leased.attempts + 1 >= _ATTEMPTS:
+            return await self._bury(leased, Failure.of("bug", _words(error)))
+        pause = dead_letters.BACK_OFF[min(leased.attempts, len(dead_letters.BACK_OFF) - 1)]
+        await self._requeue(leased, pause, _words(error), attempts=1)
+        return "retried"
 
-    async def _requeue(
-        self, leased: Leased, after: timedelta, reason: str, *, attempts: int = 0, put_offs: int = 0
-    ) -> None:
-        await self._database.pool.execute(
-            """
-            update jobs set status = 'queued', holder = null, leased_until = null, run_at = now() + $3::interval,
-              error = $4, attempts = attempts + $5, put_offs = put_offs + $6
-            where id = $1 and holder = $2 and status = 'running'
-            """,
-            leased.id,
-            leased.holder,
-            after,
-            reason,
-            attempts,
-            put_offs,
-        )
+    async def _requeue(self, leased: Leased, after: timedelta, reason: str, **counted: int) -> None:
+        async with self._database.connection() as conn:
+            await job_store.mark_queued(conn, leased, after, reason, **counted)
 
     async def _bury(self, leased: Leased, failure: Failure) -> str:
         """Give the job up: a dead letter that can be replayed, and an answer for whoever waits."""
@@ -381,16 +280,11 @@ class Worker:
         envelope = leased.delivery.envelope
         meta = meta_of(envelope, now) if envelope else Meta(leased.id, now)
         async with self._database.transaction() as conn:
-            await self._fence(conn, leased)
+            await job_store.lock_leased(conn, leased)
             await dead_letters.bury(conn, [(leased.delivery, failure)], now, attempts=leased.attempts + 1)
-            row = self._sender.announce(event, dead_letters_topic(self._sender.service), meta)
+            row = self._sender.announce(event, dead_letters.topic_of(self._sender.service), meta)
             await self._answer(conn, leased, recorded, [row], now)
-            await conn.execute(
-                "update jobs set status = 'failed', finished_at = $2, error = $3 where id = $1",
-                leased.id,
-                now,
-                failure.detail,
-            )
+            await job_store.mark_finished(conn, leased.id, "failed", failure.detail, now)
         self._wake_relay()
         return "dead"
 
@@ -399,21 +293,9 @@ def _expired(envelope: Envelope) -> bool:
     return envelope.expires is not None and envelope.expires < datetime.now(UTC)
 
 
-def dead_letters_topic(service: str) -> str:
-    """The topic that announces a service's dead letters."""
-    return f"arcadia.{service}.dead-letters"
+def _short_pause() -> timedelta:
+    return timedelta(seconds=random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
 
 
-async def delete_finished(conn: Connection, limit: int = 5000) -> int:
-    """Forget jobs that ended long ago. Gives how many went."""
-    rows = await conn.fetch(
-        """
-        delete from jobs where id in (
-          select id from jobs where finished_at < now() - $1::interval order by finished_at limit $2
-          for update skip locked
-        ) returning 1
-        """,
-        _KEPT,
-        limit,
-    )
-    return len(rows)
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -19,12 +19,12 @@ from uuid import uuid4
 import structlog
 
 from contracts.registry import topics as all_topics
-from shared import inbox, jobs, metrics, outbox
+from shared import inbox, job_store, metrics, outbox
 from shared.batch import Batch
 from shared.bus import Subscription, ensure_topics
 from shared.config import Settings
 from shared.consumer import Consumer
-from shared.db import CONTENTION, OUTAGES, Connection, Database
+from shared.db import CONTENTION, Connection, Database, DatabaseAway
 from shared.health import HealthServer, process_report
 from shared.ids import uuid7
 from shared.jobs import Worker
@@ -87,7 +87,7 @@ class Process:
             busy = False
             try:
                 busy = await self._tick_once(tick)
-            except (*OUTAGES, *CONTENTION) as error:
+            except (DatabaseAway, *CONTENTION) as error:
                 log.warning("tick skipped", service=self.service.name, tick=_name(tick), error=str(error))
             except Exception:
                 log.exception("tick failed", service=self.service.name, tick=_name(tick))
@@ -109,7 +109,7 @@ class Process:
     async def _heartbeat(self) -> None:
         """Tell the table `processes`, and the metrics, how this process is."""
         while True:
-            with suppress(*OUTAGES):
+            with suppress(DatabaseAway):
                 async with self.database.connection() as conn:
                     await self._beat(conn)
             await asyncio.sleep(_HEARTBEAT_S)
@@ -158,7 +158,8 @@ class Process:
 
     async def ready(self) -> dict[str, str | None]:
         """Whether database, broker, consumer and outbox are as they should be."""
-        age = await self.database.pool.fetchval("select outbox_age_s from v1_all_health")
+        async with self.database.connection() as conn:
+            age = await conn.fetchval("select outbox_age_s from v1_all_health")
         alive = await self.alive()
         silent = self._silent_for()
         too_old = age is not None and age > _OUTBOX_TOO_OLD_S
@@ -273,14 +274,14 @@ async def _patiently(attempt: Callable[[], Awaitable[Any]], what: str) -> Any:
     while True:
         try:
             return await attempt()
-        except (*OUTAGES, KafkaError) as error:
+        except (DatabaseAway, KafkaError, OSError) as error:
             log.warning(f"waiting for the {what}", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(_STARTUP_PAUSE_S)
 
 
 async def _housekeep(conn: Connection, _: datetime) -> Outcome | None:
     """Forget what is past its retention."""
-    gone = await inbox.delete_expired(conn) + await jobs.delete_finished(conn)
+    gone = await inbox.delete_expired(conn) + await job_store.delete_finished(conn)
     await conn.execute("delete from processes where seen_at < now() - interval '1 day'")
     return Outcome() if gone else None
 

@@ -11,11 +11,11 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from services.gateway.problems import MEDIA_TYPE, Invalid, Problem, invalid, unavailable
-from shared.db import CONTENTION, OUTAGES
+from shared.db import CONTENTION, DatabaseAway
 
 log = structlog.get_logger(__name__)
 
-_PASSING = (*OUTAGES, *CONTENTION)
+_PASSING = (DatabaseAway, *CONTENTION)
 
 _FRAMEWORK = {
     400: ("malformed_request", "The request cannot be read: is the body JSON, and the header what HTTP asks for?"),

@@ -25,7 +25,7 @@ from services.gateway.gateway import ApiRequest, Gateway
 from services.gateway.problems import MEDIA_TYPE, Problem
 from services.gateway.store import Operation
 from shared import outbox
-from shared.db import OUTAGES, Connection
+from shared.db import Connection, DatabaseAway
 from shared.ids import derived_id, uuid7
 from shared.inbox import Recorded
 from shared.outcome import Meta, Outcome, Send
@@ -106,7 +106,7 @@ def _command_row(gateway: Gateway, operation: Operation, command: Command, reque
 async def _awaited(gateway: Gateway, operation: Operation, replied: asyncio.Future[Any], ok: int) -> Answer:
     for pause in _PAUSES_S:
         await asyncio.wait({replied}, timeout=pause)
-        with suppress(*OUTAGES):  # the command is accepted, so an outage from here on is no error of the request
+        with suppress(DatabaseAway):  # the command is accepted, so an outage from here on is no error of the request
             outcome = await gateway.views.find_outcome(operation.service, operation.id)
             if outcome is not None:
                 return await _kept(gateway, operation, outcome, ok)

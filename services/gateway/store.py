@@ -83,20 +83,22 @@ class Views:
     async def find_outcome(self, service: str, command_id: UUID) -> Recorded | None:
         """A command's outcome in its service's word; None while there is none."""
         schema = '"' + service.replace('"', '""') + '"'
-        row = await self.operator.pool.fetchrow(
-            f"select status, result, code, detail from {schema}.v1_all_outcomes where id = $1 and status <> 'pending'",
-            command_id,
-        )
+        columns = "status, result, code, detail"
+        query = f"select {columns} from {schema}.v1_all_outcomes where id = $1 and status <> 'pending'"
+        async with self.operator.connection() as conn:
+            row = await conn.fetchrow(query, command_id)
         return Recorded(row["status"], row["result"], row["code"], row["detail"]) if row else None
 
 
 async def _json(database: Database, query: str, *arguments: Any) -> str:
-    answer: str = await database.pool.fetchval(query, *arguments)
+    async with database.connection() as conn:
+        answer: str = await conn.fetchval(query, *arguments)
     return answer
 
 
 async def _find_json(database: Database, query: str, *arguments: Any) -> str | None:
-    answer: str | None = await database.pool.fetchval(query, *arguments)
+    async with database.connection() as conn:
+        answer: str | None = await conn.fetchval(query, *arguments)
     return answer
 
 

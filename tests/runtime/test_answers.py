@@ -9,8 +9,10 @@ import pytest
 import structlog
 
 from contracts.message import Command
+from contracts.runtime import GATEWAY_REPLIES
+from shared import inbox
 from shared.db import Connection
-from shared.ids import uuid7
+from shared.ids import derived_id, uuid7
 from shared.outcome import Meta, Outcome, Refused
 from tests.runtime.probe import Count, Errand, Orphan, Poke, Poked, Probe, at_work, envelope_of, note, record_of
 
@@ -123,3 +125,24 @@ async def test_an_answer_and_all_that_a_command_causes_carry_its_thread(probe: P
     (event,) = await probe.envelopes(Poked.TOPIC, key="thread")
     assert (event.correlationid, event.causationid, event.actor) == (correlation, id, "a@example.org")
     assert (event.source, event.sequence, event.subject) == ("/arcadia/probe", 1, "thread")
+
+
+async def test_only_the_answers_to_idempotency_keys_are_kept_for_good(own_probe: Probe) -> None:
+    """All others are forgotten when nobody can ask for them any more."""
+    commands = {
+        "keyed": envelope_of(Poke(name="keyed"), id=derived_id("a tenant", "a key"), replyto=GATEWAY_REPLIES),
+        "keyless": envelope_of(Poke(name="keyless"), replyto=GATEWAY_REPLIES),
+        "internal": envelope_of(Poke(name="internal"), id=derived_id("a slot")),
+    }
+    async with at_work(own_probe):
+        await own_probe.produce(*map(record_of, commands.values()))
+        for envelope in commands.values():
+            await own_probe.outcome(envelope.id)
+    remaining = "select type, expires_at - received_at as kept from inbox"
+    kept = {row["kept"] and row["kept"].days for row in await own_probe.database.pool.fetch(remaining)}
+    assert kept == {None, inbox.KEPT.days}
+    async with own_probe.database.connection() as conn:
+        assert await inbox.delete_expired(conn) == 0
+        await conn.execute("update inbox set expires_at = expires_at - $1::interval", inbox.KEPT)
+        assert await inbox.delete_expired(conn) == 2
+        assert await conn.fetchval("select id from inbox") == commands["keyed"].id

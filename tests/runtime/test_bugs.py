@@ -148,6 +148,27 @@ async def test_what_a_handler_says_that_cannot_be_said_is_its_own_bug(probe: Pro
         assert await probe.effects(name) == []
 
 
+async def test_a_call_that_fails_in_ones_own_code_is_a_bug_and_no_outage(probe: Probe) -> None:
+    """It says the same as a database that is away; but the database is there, so it is not tried for ever."""
+    offsets = {}
+    for error in (ConnectionResetError, TimeoutError, OSError):
+        for kind, cls in KINDS.items():
+            name = f"{error.__name__} {kind}"
+            probe.acts[name] = _raising(error)
+            (offsets[name],) = await probe.produce(record_of(envelope_of(cls(name=name))))
+    for name, offset in offsets.items():
+        row = await probe.dead_letter(offset)
+        assert (row["reason"], row["attempts"]) == ("bug", len(dead_letters.BACK_OFF) + 1)
+        assert row["detail"] == f"{name.split()[0]}: the provider does not answer"
+
+
+def _raising(error: type[Exception]) -> Any:
+    async def act(*_: Any) -> None:
+        raise error("the provider does not answer")
+
+    return act
+
+
 async def test_a_bug_in_a_batch_handler_is_found_and_its_neighbours_are_projected(probe: Probe) -> None:
     async def unlucky(event: Poked, *_: Any) -> None:
         if event.version == 2:

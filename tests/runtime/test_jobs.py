@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shared.db import Connection
-from shared.jobs import JobRun, LeaseLost, PutOff
+from shared.job_store import LeaseLost
+from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome
 from tests.runtime.probe import Errand, Poked, Probe, envelope_of, note, record_of
+from tests.runtime.test_contention import CONTENTION
 
 
 def _work(errand: Errand) -> Callable[[Connection, Meta], Awaitable[Outcome]]:
@@ -204,3 +207,121 @@ async def test_a_job_that_ignores_its_time_keeps_its_lease(probe: Probe) -> None
     (id,) = await probe.send(Errand(name="long job", note="once"))
     assert (await probe.outcome(id))["status"] == "ok"
     assert (runs["all"], await probe.effects("long job")) == (1, ["once"])
+
+
+async def test_contention_under_a_job_is_no_failure_of_its_own(probe: Probe) -> None:
+    runs: Counter[str] = Counter()
+
+    async def contend_thrice(errand: Errand, run: JobRun[None]) -> None:
+        runs["all"] += 1
+
+        async def work(conn: Connection, meta: Meta) -> Outcome:
+            outcome = await note(errand, conn, meta)
+            if runs["all"] <= 3:
+                await CONTENTION["slow statement"](conn)
+            return outcome
+
+        await run.apply(work)
+
+    probe.acts["contended job"] = contend_thrice
+    (id,) = await probe.send(Errand(name="contended job", note="once"))
+    assert (await probe.outcome(id))["status"] == "ok"
+    job = await _job(probe, id, "done")
+    assert (job["attempts"], job["contentions"]) == (0, 3)
+    assert await probe.effects("contended job") == ["once"]
+
+
+async def test_contention_under_a_job_that_stays_is_its_own_failure(probe: Probe) -> None:
+    async def contend(errand: Errand, run: JobRun[None]) -> None:
+        async def work(conn: Connection, meta: Meta) -> None:
+            await CONTENTION["slow statement"](conn)
+
+        await run.apply(work)
+
+    probe.acts["stubborn job"] = contend
+    (id,) = await probe.send(Errand(name="stubborn job"))
+    assert (await probe.reply(id, seconds=25)).status == "failed"
+    dead = await probe.row("select * from dead_letters where message_id = $1", id)
+    assert (dead["status"], dead["attempts"]) == ("dead", 4)
+    assert (await _job(probe, id, "failed"))["contentions"] == 5
+
+
+async def test_a_dead_job_is_under_the_key_that_its_record_had(probe: Probe) -> None:
+    """A job's own key says what runs one at a time; in Kafka the command stood in another line."""
+
+    async def fail(errand: Errand, run: JobRun[None]) -> None:
+        raise ValueError(errand.name)
+
+    probe.keys["of a job"] = "the job's own"
+    probe.acts["of a job"] = fail
+    envelope = envelope_of(Errand(name="of a job"))
+    await probe.produce((b"the record's", record_of(envelope)[1]))
+    await probe.row("select 1 from jobs where id = $1 and key = $2", envelope.id, "the job's own")
+    dead = await probe.row("select * from dead_letters where message_id = $1", envelope.id)
+    assert dead["key"] == "the record's"
+
+
+async def test_a_reason_that_no_column_takes_puts_a_job_off_all_the_same(probe: Probe) -> None:
+    async def put_off_once(errand: Errand, run: JobRun[None]) -> None:
+        if run.progress is None:
+            await run.apply(_work(errand), progress={})
+            raise PutOff("the provider said \0 and \ud800", timedelta(0))
+
+    probe.acts["unsayable"] = put_off_once
+    (id,) = await probe.send(Errand(name="unsayable"))
+    assert (await _job(probe, id, "done"))["put_offs"] == 1
+
+
+async def test_a_job_that_cancels_itself_has_failed_and_its_worker_goes_on(probe: Probe) -> None:
+    async def cancel_itself(errand: Errand, run: JobRun[None]) -> None:
+        if errand.note == "cancel":
+            raise asyncio.CancelledError
+
+    probe.acts["cancels itself"] = cancel_itself
+    ids = await probe.send(*(Errand(name="cancels itself", note=note) for note in ("cancel", "cancel", "cancel", "")))
+    assert [(await probe.outcome(id, seconds=30))["status"] for id in ids] == ["failed"] * 3 + ["ok"]
+
+
+async def test_a_lease_is_counted_from_before_it_was_taken(probe: Probe) -> None:
+    """Taking it took a while, and it cannot be renewed: the job must stop before another may take it over."""
+    lasted: list[float] = []
+    gate = asyncio.Event()
+
+    async def long(errand: Errand, run: JobRun[None]) -> None:
+        if lasted:
+            return
+        began = time.monotonic()
+        gate.set()
+        try:
+            await asyncio.sleep(10)
+        finally:
+            lasted.append(time.monotonic() - began)
+
+    probe.acts["taken slowly"] = long
+    async with _slow_to_take(probe, "taken slowly"), probe.owner() as other:
+        (id,) = await probe.send(Errand(name="taken slowly"))
+        await gate.wait()
+        async with other.transaction():
+            await other.execute("select from probe.jobs where id = $1 for update", id)
+            await asyncio.sleep(2)
+    assert lasted[0] < 2 - TAKING_S + 0.4
+    assert (await probe.outcome(id))["status"] == "ok"
+
+
+TAKING_S = 1.2
+
+
+@asynccontextmanager
+async def _slow_to_take(probe: Probe, key: str) -> AsyncIterator[None]:
+    async with probe.owner() as owner:
+        await owner.execute(
+            f"""
+            create function probe.dawdle() returns trigger language plpgsql as
+            $$ begin perform pg_sleep({TAKING_S}); return new; end $$;
+            create trigger dawdle before update on probe.jobs for each row
+            when (new.key = '{key}' and old.status = 'queued' and new.status = 'running')
+            execute function probe.dawdle()
+            """
+        )
+        yield
+        await owner.execute("drop function probe.dawdle cascade")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -85,6 +86,33 @@ async def test_a_flood_of_garbage_stops_too_and_goes_on_as_it_is_discarded(stric
             await _decide(strict, dead_letters.discard)
         assert (await strict.outcome(good.id))["status"] == "ok"
     assert await strict.database.pool.fetchval("select count(*) from dead_letters") == LIMIT * 2 + 1
+
+
+async def _let_an_hour_pass(probe: Probe) -> None:
+    await probe.database.pool.execute("update dead_letters set given_up_at = given_up_at - interval '1 hour'")
+    await probe.database.pool.execute("update consumer_stop set counted_from = counted_from - interval '1 hour'")
+
+
+async def test_it_stays_stopped_until_somebody_decides(strict: Probe) -> None:
+    """In every process, over a restart, and however old the dead letters become."""
+    await strict.produce(*((b"garbage", b"garbage %d" % n) for n in range(LIMIT)))
+    waiting = [envelope_of(Poke(name=f"waiting {n}")) for n in range(strict.settings.kafka_partitions)]
+    async with at_work(strict) as first:
+        await strict.row("select 1 from dead_letters where status = 'dead' having count(*) = $1", LIMIT)
+        await strict.produce(record_of(waiting[0]))
+        await _stopped(first)
+    await _let_an_hour_pass(strict)
+    async with at_work(strict) as first, at_work(strict) as second:
+        for partition, envelope in enumerate(waiting[1:], 1):
+            await strict.produce(record_of(envelope), partition=partition)
+        await _stopped(first)
+        await _stopped(second)
+        await asyncio.sleep(2)
+        assert await strict.database.pool.fetchval("select count(*) from effects") == 0
+        assert await _decide(strict, dead_letters.discard) == LIMIT
+        for envelope in waiting:
+            assert (await strict.outcome(envelope.id))["status"] == "ok"
+    assert await strict.database.pool.fetchval("select count(*) from consumer_stop") == 0
 
 
 async def test_what_fails_a_batch_outside_any_handler_is_found_and_given_up(own_probe: Probe) -> None:
