@@ -119,6 +119,11 @@ class Link:
     deployment_id: UUID | None
     tenant_id: str | None = None
 
+    @property
+    def owner(self) -> tuple[UUID | None, str | None]:
+        """Whom it gives the resource to."""
+        return self.deployment_id, self.tenant_id
+
 
 def link_at(links: Sequence[Link], time: datetime) -> Link | None:
     """The link that holds at a time, among links in the order of their beginning."""
@@ -126,8 +131,15 @@ def link_at(links: Sequence[Link], time: datetime) -> Link | None:
 
 
 def with_link(links: Sequence[Link], new: Link) -> list[Link]:
-    """The links with one more, which takes the place of one that begins at the same time."""
-    return sorted([*(link for link in links if link.since != new.since), new], key=lambda link: link.since)
+    """The links with one more, which takes the place of one that begins at the same time.
+
+    A link that only goes on with what the one before it says is left out.
+    """
+    found: list[Link] = []
+    for link in sorted([*(link for link in links if link.since != new.since), new], key=lambda link: link.since):
+        if not found or found[-1].owner != link.owner:
+            found.append(link)
+    return found
 
 
 def intervals(links: Sequence[Link], since: datetime) -> list[LinkInterval]:

@@ -135,11 +135,12 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
         raise Refused("resource_deleted", resource_id=str(resource_id), deleted_at=row["deleted_at"].isoformat())
     links = (await store.list_links(conn, [resource_id])).get(resource_id, [])
     before = link_at(links, link.since) or Link(link.since, None)
-    if (before.deployment_id, before.tenant_id) == (link.deployment_id, link.tenant_id):
+    if before.owner == link.owner:
         (state,) = await history.states_of(conn, [row], meta.now)
         return _answer("resource", state)
-    await store.upsert_link(conn, resource_id, link, meta.actor, meta.now)
     links = with_link(links, link)
+    await store.upsert_link(conn, resource_id, link, meta.actor, meta.now)
+    await store.delete_other_links(conn, resource_id, [each.since for each in links])
     after = await store.attribute_resource(conn, resource_id, links[-1])
     changes = changed(
         deployment_id=(before.deployment_id, link.deployment_id),

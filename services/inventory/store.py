@@ -176,6 +176,15 @@ async def upsert_link(conn: Connection, resource_id: UUID, link: Link, actor: st
     )
 
 
+async def delete_other_links(conn: Connection, resource_id: UUID, beginnings: Sequence[datetime]) -> None:
+    """Drop the links of a resource that begin at none of these times."""
+    await conn.execute(
+        "delete from resource_links where resource_id = $1 and effective_from <> all($2::timestamptz[])",
+        resource_id,
+        beginnings,
+    )
+
+
 async def attribute_resource(conn: Connection, resource_id: UUID, link: Link) -> Row:
     """Write on a resource whose it is now: the deployment's tenant's alone, also while nobody knows who that is."""
     rows: list[Row] = await conn.fetch(

@@ -36,7 +36,7 @@ class Schedule:
         if self.catch_up == "every":
             return slot
         # `get_prev` leaves its starting point out, and this one may be a slot.
-        return max(slot, croniter(self.cron, now + timedelta(seconds=1)).get_prev(datetime))
+        return max(slot, croniter(self.cron, now + timedelta(microseconds=1)).get_prev(datetime))
 
 
 SCHEDULES: Sequence[Schedule] = (

@@ -15,7 +15,7 @@ Row: TypeAlias = asyncpg.Record
 
 async def list_slots(conn: Connection) -> dict[str, Row]:
     """All schedules that were ever known, by name."""
-    return {row["name"]: row for row in await conn.fetch("select name, cron, next_at from slots")}
+    return {row["name"]: row for row in await conn.fetch("select name, cron, last_slot from slots")}
 
 
 async def upsert_slot(conn: Connection, name: str, cron: str, next_at: datetime) -> None:

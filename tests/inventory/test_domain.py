@@ -127,13 +127,28 @@ def test_intervals_are_in_order_apart_and_end_after_the_time_asked_for(found: li
         assert first.until < second.since or first.deployment_id != second.deployment_id
 
 
-@given(links, links)
-def test_a_new_link_holds_until_the_next_one_that_was_known(found: list[Link], new: list[Link]) -> None:
+@given(links, links, st.integers(-5, 60))
+def test_a_new_link_holds_until_the_next_one_that_was_known(found: list[Link], new: list[Link], day: int) -> None:
+    time = START + timedelta(days=day)
     for link in new:
         before, found = found, with_link(found, link)
-        assert link_at(found, link.since) == link
-        later = [other for other in before if other.since > link.since]
-        assert [other for other in found if other.since > link.since] == later
+        until = min((other.since for other in before if other.since > link.since), default=None)
+        holds = link.since <= time and (until is None or time < until)
+        assert owner_at(found, time) == (link.owner if holds else owner_at(before, time))
+
+
+def owner_at(found: list[Link], time: datetime) -> tuple[UUID | None, str | None] | None:
+    link = link_at(found, time)
+    return link.owner if link else None
+
+
+@given(links)
+def test_no_link_repeats_what_the_one_before_it_says(new: list[Link]) -> None:
+    found: list[Link] = []
+    for link in reversed(new):
+        found = with_link(found, link)
+        assert found == sorted(found, key=lambda each: each.since)
+        assert all(first.owner != second.owner for first, second in pairwise(found))
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,25 @@ async def test_the_same_again_changes_nothing(inventory: Inventory, resource: UU
     assert await inventory.events() == ["discovered", "linked", "unlinked"]
 
 
+async def test_a_link_that_is_dated_back_takes_the_place_of_the_same_one_that_began_later(
+    inventory: Inventory, resource: UUID
+) -> None:
+    await link(inventory, resource, ALPHA, tenant_id="acme", effective_from=days_ago(2))
+    state = await link(inventory, resource, ALPHA, tenant_id="acme", effective_from=days_ago(5))
+    assert told(state) == [(ALPHA, days_ago(5), None)]
+    assert await beginnings(inventory) == [days_ago(5)]
+
+    await link(inventory, resource, BETA, tenant_id="globex", effective_from=days_ago(3))
+    state = await link(inventory, resource, ALPHA, tenant_id="acme", effective_from=days_ago(3))
+    assert told(state) == [(ALPHA, days_ago(5), None)]
+    assert await beginnings(inventory) == [days_ago(5)]
+
+
+async def beginnings(inventory: Inventory) -> list[datetime]:
+    rows = await inventory.fetch("select effective_from from resource_links order by effective_from")
+    return [row["effective_from"] for row in rows]
+
+
 async def test_a_link_that_was_wrong_gives_way_to_one_from_the_same_time(inventory: Inventory, resource: UUID) -> None:
     await link(inventory, resource, ALPHA, tenant_id="acme", effective_from=days_ago(3))
     state = await link(inventory, resource, BETA, tenant_id="globex", effective_from=days_ago(3))

@@ -128,22 +128,43 @@ async def test_a_changed_cron_counts_from_now(db: Database) -> None:
     assert await tick(db, NOON + 45 * MINUTE, [schedule(cron="45 * * * *")]) is not None
 
 
+async def test_a_changed_cron_loses_no_slot_of_a_schedule_whose_every_slot_matters(db: Database) -> None:
+    await tick(db, NOON, [schedule(cron="0 1 * * *", catch_up="every")])
+    first = datetime(2026, 5, 13, 1, tzinfo=UTC)
+    await tick(db, first, [schedule(cron="0 1 * * *", catch_up="every")])
+    changed = schedule(cron="10 1 * * *", catch_up="every")
+
+    while await tick(db, first + timedelta(days=3), [changed]):
+        pass
+
+    slots = [first, *(first + timedelta(days=n, minutes=10) for n in range(3))]
+    assert [m.id for m in await sent(db)] == [derived_id("slot", "sync", slot) for slot in slots]
+
+
+async def test_a_slot_is_not_served_before_its_time(db: Database) -> None:
+    await tick(db, NOON, [schedule()])
+    await tick(db, NOON + 75 * MINUTE - timedelta(microseconds=500), [schedule()])
+    assert [m.id for m in await sent(db)] == [derived_id("slot", "sync", NOON + 15 * MINUTE)]
+
+
 async def test_a_schedule_that_is_no_longer_declared_sends_nothing(db: Database) -> None:
     await tick(db, NOON, [schedule("old"), schedule("kept")])
     await tick(db, NOON + 15 * MINUTE, [schedule("kept")])
     assert [m.id for m in await sent(db)] == [derived_id("slot", "kept", NOON + 15 * MINUTE)]
 
 
-async def test_a_failed_turn_leaves_the_slot_to_the_next(db: Database) -> None:
+async def test_a_command_that_cannot_be_made_holds_up_no_other_and_its_slot_waits(db: Database) -> None:
     def fails(_: datetime) -> SyncInventory:
         raise RuntimeError("no such command")
 
     broken = Schedule("sync", "15 * * * *", fails, "latest")
-    await tick(db, NOON, [broken])
-    with pytest.raises(RuntimeError):
-        await tick(db, NOON + 15 * MINUTE, [broken])
-    assert await tick(db, NOON + 16 * MINUTE, [schedule()]) is not None
-    assert [m.id for m in await sent(db)] == [derived_id("slot", "sync", NOON + 15 * MINUTE)]
+    await tick(db, NOON, [broken, schedule("other")])
+    await tick(db, NOON + 15 * MINUTE, [broken, schedule("other")])
+    assert await tick(db, NOON + 16 * MINUTE, [broken, schedule("other")]) is None
+    assert await tick(db, NOON + 16 * MINUTE, [schedule(), schedule("other")]) is not None
+    assert [m.id for m in await sent(db)] == [
+        derived_id("slot", name, NOON + 15 * MINUTE) for name in ("other", "sync")
+    ]
 
 
 async def test_the_service_puts_a_due_command_on_its_topic(db: Database, settings: Settings) -> None:
