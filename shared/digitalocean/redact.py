@@ -27,7 +27,7 @@ SECRET_IN = {"envs": "value"}
 """Lists of objects in which one key, harmless elsewhere, is a secret: an app's environment variables."""
 
 SECRET_TEXTS = (
-    (re.compile(r"(?<=://)[^/@\s]*:[^/\s]*(?=@)"), REDACTED),  # user:password@ of a connection URI
+    (re.compile(r"(?<=://)[^/\s]+(?=@)"), REDACTED),  # user:password@ or token@ of a URI
     (re.compile(r"\bdo[opr]_v1_\w+"), REDACTED),  # DigitalOcean's own tokens
     (re.compile(r"(?i)\bbearer\s+[\w.~+/=-]+"), f"Bearer {REDACTED}"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REDACTED),
@@ -49,7 +49,7 @@ def redact(value: Any) -> Any:
 
 
 def redact_text(text: str) -> str:
-    """The text without the passwords of URIs, tokens and private keys in it."""
+    """The text without the credentials of URIs, tokens and private keys in it."""
     if _MAY_HOLD_ONE.search(text):
         for pattern, replacement in SECRET_TEXTS:
             text = pattern.sub(replacement, text)

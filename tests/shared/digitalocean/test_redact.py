@@ -102,6 +102,8 @@ def test_the_absence_of_a_secret_can_be_seen(empty: object) -> None:
         ("Authorization: Bearer dop_v1_0123abc", f"Authorization: Bearer {REDACTED}"),
         ("dor_v1_0123abc was revoked", f"{REDACTED} was revoked"),
         ("https://example.com:8080/a@b", "https://example.com:8080/a@b"),
+        (f"https://{PLANTED}@github.example/acme/app.git", f"https://{REDACTED}@github.example/acme/app.git"),
+        (f"see https://{PLANTED}@h and https://h/a@b", f"see https://{REDACTED}@h and https://h/a@b"),
         ("user@example.com", "user@example.com"),
     ],
 )  # fmt: skip
