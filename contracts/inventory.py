@@ -26,6 +26,25 @@ class LinkInterval(Contract):
     until: datetime | None = None
 
 
+class PowerInterval(Contract):
+    """A time during which a resource was in a state, in the provider's word: a droplet is on while it is `active`."""
+
+    state: str | None
+    since: datetime
+    until: datetime | None = None
+
+
+class SizeInterval(Contract):
+    """A time during which a resource was of a size."""
+
+    size_slug: str | None
+    since: datetime
+    until: datetime | None = None
+
+
+_TOLD = "in the current and the previous month, as syncs saw it, oldest first; nothing for the time when it was gone."
+
+
 class Resource(Contract):
     """A resource at the provider, as last seen.
 
@@ -47,6 +66,8 @@ class Resource(Contract):
     tenant_id: str | None
     deployment_id: UUID | None
     links: list[LinkInterval] = Field(description="Those that touch the current or the previous month, oldest first.")
+    power: list[PowerInterval] = Field(default_factory=list, description=f"Its states {_TOLD}")
+    sizes: list[SizeInterval] = Field(default_factory=list, description=f"Its sizes {_TOLD}")
     first_seen_at: datetime
     last_seen_at: datetime
     deleted_at: datetime | None

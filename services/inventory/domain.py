@@ -156,8 +156,48 @@ def intervals(links: Sequence[Link], since: datetime) -> list[LinkInterval]:
     return found
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Something in a resource's history: what happened, and what the fields that changed by it were before."""
+
+    at: datetime
+    happening: str
+    old: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Period:
+    """A time during which a field of a resource had a value."""
+
+    value: Any
+    since: datetime
+    until: datetime | None
+
+
+def periods(past: Sequence[Moment], field: str, value: Any, exists: bool, since: datetime) -> list[Period]:
+    """Which values a field had from a time on, oldest first; none while the resource was gone.
+
+    `past`: what happened from that time on, in order; `value` and `exists`: how it is after that.
+    """
+    found: list[Period] = []
+    until = None
+    for moment in reversed(past):
+        if field in moment.old or moment.happening in _EXISTED_BEFORE:
+            if exists and (until is None or moment.at < until):
+                found.append(Period(value, moment.at, until))
+            until = moment.at
+        exists = _EXISTED_BEFORE.get(moment.happening, exists)
+        value = moment.old.get(field, value)
+    if exists and (until is None or since < until):
+        found.append(Period(value, since, until))
+    return found[::-1]
+
+
+_EXISTED_BEFORE: Mapping[str, bool] = {Happening.DELETED: True, Happening.RESTORED: False}
+
+
 def previous_month(now: datetime) -> datetime:
-    """The beginning of the month before this one: as far back as a resource's state tells whose it was."""
+    """The beginning of the month before this one: as far back as a resource's state tells its past."""
     first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return first.replace(year=first.year - 1, month=12) if first.month == 1 else first.replace(month=first.month - 1)
 

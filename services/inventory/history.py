@@ -9,6 +9,7 @@ from uuid import UUID
 
 from contracts.inventory import (
     Change,
+    PowerInterval,
     Resource,
     ResourceDeleted,
     ResourceDiscovered,
@@ -18,9 +19,10 @@ from contracts.inventory import (
     ResourceTagged,
     ResourceUnlinked,
     ResourceUpdated,
+    SizeInterval,
 )
 from services.inventory import store
-from services.inventory.domain import Happening, Link, intervals, previous_month
+from services.inventory.domain import Happening, Link, Moment, Period, intervals, periods, previous_month
 from services.inventory.store import Row
 from shared.db import Connection
 from shared.outcome import Meta
@@ -62,13 +64,19 @@ async def record(conn: Connection, happened: Sequence[Happened], meta: Meta) -> 
 
 async def states_of(conn: Connection, rows: Sequence[Row], now: datetime) -> list[Resource]:
     """The resources of these rows as others get them."""
-    links = await store.list_links(conn, [row["id"] for row in rows])
-    return [_state(row, links, now) for row in rows]
+    ids, since = [row["id"] for row in rows], previous_month(now)
+    links = await store.list_links(conn, ids)
+    past = await store.list_past(conn, ids, since)
+    return [_state(row, links.get(row["id"], ()), past.get(row["id"], ()), since) for row in rows]
 
 
-def _state(row: Row, links: Mapping[UUID, Sequence[Link]], now: datetime) -> Resource:
-    told = intervals(links.get(row["id"], ()), previous_month(now))
-    return Resource.model_validate({**row, "links": told})
+def _state(row: Row, links: Sequence[Link], past: Sequence[Moment], since: datetime) -> Resource:
+    def told(field: str) -> list[Period]:
+        return periods(past, field, row[field], row["deleted_at"] is None, max(since, row["first_seen_at"]))
+
+    power = [PowerInterval(state=each.value, since=each.since, until=each.until) for each in told("state")]
+    sizes = [SizeInterval(size_slug=each.value, since=each.since, until=each.until) for each in told("size_slug")]
+    return Resource.model_validate({**row, "links": intervals(links, since), "power": power, "sizes": sizes})
 
 
 def changed(**fields: tuple[object, object]) -> dict[str, Change]:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.inventory.domain import Happening, Link
+from services.inventory.domain import Happening, Link, Moment
 from shared.db import Connection
 
 Row: TypeAlias = asyncpg.Record
@@ -138,6 +138,25 @@ async def insert_resource_events(
         actor,
         now,
     )
+
+
+async def list_past(conn: Connection, resource_ids: Sequence[UUID], since: datetime) -> dict[UUID, list[Moment]]:
+    """What has changed resources' states and sizes, or whether they exist, since a time; each resource's in order."""
+    rows = await conn.fetch(
+        """
+        select resource_id, occurred_at, event_type, changes from cloud_resource_events
+        where resource_id = any($1::uuid[]) and occurred_at >= $2
+          and (event_type in ('deleted', 'restored') or changes ?| '{state,size_slug}')
+        order by resource_id, id
+        """,
+        resource_ids,
+        since,
+    )
+    past: dict[UUID, list[Moment]] = {}
+    for row in rows:
+        old = {field: change["old"] for field, change in row["changes"].items()}
+        past.setdefault(row["resource_id"], []).append(Moment(row["occurred_at"], row["event_type"], old))
+    return past
 
 
 async def list_links(conn: Connection, resource_ids: Sequence[UUID]) -> dict[UUID, list[Link]]:

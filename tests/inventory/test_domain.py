@@ -16,12 +16,15 @@ from services.inventory.domain import (
     Happening,
     Known,
     Link,
+    Moment,
+    Period,
     Seen,
     differences,
     intervals,
     is_implausible,
     judge,
     link_at,
+    periods,
     previous_month,
     urn_parts,
     with_link,
@@ -149,6 +152,49 @@ def test_no_link_repeats_what_the_one_before_it_says(new: list[Link]) -> None:
         found = with_link(found, link)
         assert found == sorted(found, key=lambda each: each.since)
         assert all(first.owner != second.owner for first, second in pairwise(found))
+
+
+pasts = st.lists(
+    st.tuples(st.integers(1, 50), st.sampled_from(["on", "off", "resize", "delete", "restore"])),
+    unique_by=lambda each: each[0],
+    max_size=10,
+).map(sorted)
+
+
+@given(pasts, st.integers(0, 60))
+def test_the_periods_told_of_a_field_are_what_it_has_been_through(acts: list[tuple[int, str]], day: int) -> None:
+    """A resource is led through its life, and what it was on a day is looked up in what its history tells."""
+    power, there = "on", True
+    past: list[Moment] = []
+    then: str | None = None
+    for at, act in [*acts, (99, "end")]:
+        if at > day and then is None:
+            then = power if there else "gone"
+        if act in {"on", "off"} and there and act != power:
+            past.append(Moment(START + timedelta(days=at), "updated", {"state": power}))
+            power = act
+        elif act == "resize" and there:
+            past.append(Moment(START + timedelta(days=at), "updated", {"size_slug": "any"}))
+        elif act == "delete" and there:
+            past.append(Moment(START + timedelta(days=at), "deleted", {}))
+            there = False
+        elif act == "restore" and not there:
+            past.append(Moment(START + timedelta(days=at), "restored", {}))
+            there = True
+
+    told = periods(past, "state", power, there, START)
+
+    time = START + timedelta(days=day)
+    found = [each.value for each in told if each.since <= time and (each.until is None or time < each.until)]
+    assert found == ([] if then == "gone" else [then])
+    assert all(first.until is not None and first.until <= second.since for first, second in pairwise(told))
+    assert all(first.until != second.since or first.value != second.value for first, second in pairwise(told))
+
+
+def test_what_changed_while_a_resource_was_gone_holds_from_its_return() -> None:
+    gone, back = (START + timedelta(days=n) for n in (3, 5))
+    past = [Moment(gone, "deleted", {}), Moment(back, "restored", {"state": "active"})]
+    assert periods(past, "state", "off", True, START) == [Period("active", START, gone), Period("off", back, None)]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from contracts.inventory import PROJECTS, RESOURCES, ClassifyProject, LinkResource
+from contracts.inventory import PROJECTS, RESOURCES, ClassifyProject, LinkResource, Resource, ResourceEvent
 from contracts.kinds import ResourceKind
 from contracts.message import Event
 from services.inventory import upkeep
 from services.inventory.app import service
+from services.inventory.domain import previous_month
 from shared.db import Connection, Database
 from shared.migrate import OPERATOR_ROLE, TENANT_ROLE
 from shared.outcome import Outcome, Tombstone
@@ -103,6 +104,38 @@ async def test_republishing_tells_the_state_of_everything(inventory: Inventory) 
     assert [event.tenant() for event in resources if event.key() == str(linked["id"])] == ["acme"]
     assert len(projects) == 4
     assert len(service.republishers) == 2
+
+
+async def test_a_resources_state_tells_its_power_and_sizes_of_this_and_the_previous_month(inventory: Inventory) -> None:
+    (droplet, _) = await inventory.provider.add_droplets(2, size="s-1vcpu-1gb")
+    await inventory.sync(DROPLET)
+    began = previous_month(datetime.now(UTC))
+    await inventory.fetch("update cloud_resources set first_seen_at = $1", began - timedelta(days=90))
+    for change in ({"status": "off"}, {"size": "s-2vcpu-4gb"}, {"name": "renamed"}):
+        await inventory.provider.change_droplet(droplet.id, **change)
+        await inventory.sync(DROPLET)
+    off, resized = [
+        row["occurred_at"]
+        for row in await inventory.fetch(
+            "select occurred_at from cloud_resource_events where event_type = 'updated' order by id limit 2"
+        )
+    ]
+
+    (again,) = await republished_of(inventory, str(droplet.id))
+    (told,) = [m for m in await inventory.published(5) if m.sequence == 4]
+
+    for resource in (again, Resource.model_validate(told.data["resource"])):
+        assert [(p.state, p.since, p.until) for p in resource.power] == [("active", began, off), ("off", off, None)]
+        assert [(s.size_slug, s.since, s.until) for s in resource.sizes] == [
+            ("s-1vcpu-1gb", began, resized),
+            ("s-2vcpu-4gb", resized, None),
+        ]
+
+
+async def republished_of(inventory: Inventory, provider_id: str) -> list[Resource]:
+    events = await republished(inventory, upkeep.republish_resources)
+    resources = [event.resource for event in events if isinstance(event, ResourceEvent)]
+    return [resource for resource in resources if resource.provider_id == provider_id]
 
 
 async def as_role(inventory: Inventory, role: str) -> Database:
