@@ -111,7 +111,7 @@ def worries(picture: Picture) -> list[str]:
 
 def draw(picture: Picture, now: datetime) -> list[Table | Text]:
     """The screen."""
-    parts: list[Table | Text] = [_services(picture)]
+    parts: list[Table | Text] = [_services(picture), _relays(picture)]
     if picture.walks:
         parts.append(_inventory(picture, now))
     if picture.slots:
@@ -138,6 +138,25 @@ def _services(picture: Picture) -> Table:
             str(sum(report.get("lag") or 0 for report in reports)) if reports else "?",
         )
     return table
+
+
+def _relays(picture: Picture) -> Table:
+    """Which processes publish the outboxes."""
+    led: dict[str, list[str]] = {}
+    for name, row in picture.services.items():
+        led.setdefault(_leader(row["processes"]), []).append(name)
+    table = _table("relay", "publishes for")
+    table.columns[-1].no_wrap = False
+    for leader, names in led.items():
+        table.add_row(Text(leader, "bold"), ", ".join(names))
+    return table
+
+
+def _leader(processes: Sequence[Row]) -> str:
+    """The process that publishes, by host and pid: the latest to say so, where one has died and another followed."""
+    leading = [process for process in processes if process["report"].get("relay")]
+    latest = max(leading, key=lambda process: str(process["seen_at"]), default=None)
+    return f"{latest['host']}:{latest['pid']}" if latest else "nobody"
 
 
 def _inventory(picture: Picture, now: datetime) -> Table:

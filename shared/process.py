@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -42,6 +42,7 @@ _STUCK_AFTER_S = 60.0  # not alive: a restart may help
 _BUSY_TOO_LONG_S = 300.0  # the same; the consumer hands a batch back sooner
 _OUTBOX_TOO_OLD_S = 60.0
 _FLUSH_S = 5.0
+_GOODBYE_S = 2.0
 _HOUSEKEEPING = timedelta(minutes=10)
 
 
@@ -61,6 +62,7 @@ class Process:
             for kind, topics in _by_kind(service.consumed_topics()).items()
         ]
         self._id = uuid4()
+        self._lagging: set[tuple[str, int]] = set()
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
 
@@ -114,6 +116,12 @@ class Process:
                     await self._beat(conn)
             await asyncio.sleep(_HEARTBEAT_S)
 
+    async def say_goodbye(self) -> None:
+        """Take this process off the table: it is no longer there, which is not the same as not heard of."""
+        with suppress(DatabaseAway, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S), self.database.connection() as conn:
+                await conn.execute("delete from processes where id = $1", self._id)
+
     async def _beat(self, conn: Connection) -> None:
         name = self.service.name
         lag = await self._lag()
@@ -138,8 +146,11 @@ class Process:
         metrics.OUTBOX_AGE.labels(name).set(health["outbox_age_s"] or 0)
         metrics.JOBS_WAITING.labels(name).set(health["jobs_queued"])
         metrics.DEAD_LETTERS.labels(name).set(health["dead"])
-        for (topic, partition), behind in lag.items():
-            metrics.LAG.labels(name, topic, partition).set(behind)
+        for gone in self._lagging - lag.keys():  # the partition is another process's now
+            metrics.LAG.remove(name, *gone)
+        for tp, behind in lag.items():
+            metrics.LAG.labels(name, *tp).set(behind)
+        self._lagging = set(lag)
 
     async def _lag(self) -> dict[tuple[str, int], int]:
         return {tp: behind for subscription in self.subscriptions for tp, behind in (await subscription.lag()).items()}
@@ -175,19 +186,20 @@ class Process:
 async def running(service: Service[Any], settings: Settings) -> AsyncIterator[Process]:
     """A service at work, until the block ends. Waits for database and broker as long as it takes."""
     async with AsyncExitStack() as stack:
-        database = await _patiently(lambda: Database.of_service(settings, service.name), "database")
+        database = await patiently(lambda: Database.of_service(settings, service.name), "database")
         stack.push_async_callback(database.close)
-        topics = asyncio.create_task(_patiently(lambda: ensure_topics(settings, all_topics()), "broker"))
-        stack.push_async_callback(_cancelled, [topics])
+        topics = asyncio.create_task(patiently(lambda: ensure_topics(settings, all_topics()), "broker"))
+        stack.push_async_callback(cancelled, [topics])
         if service.consumed_topics():  # one that only sends can begin without the broker
             await topics
         resources = await stack.enter_async_context(service.resources(settings))
         process = Process(service, settings, database, resources)
-        background = [asyncio.create_task(_guarded(run)) for run in process.background()]
-        stack.push_async_callback(_cancelled, background)
+        stack.push_async_callback(process.say_goodbye)
+        background = [asyncio.create_task(guarded(run)) for run in process.background()]
+        stack.push_async_callback(cancelled, background)
         stack.push_async_callback(process.relay.drain, _FLUSH_S)
         for subscription in process.subscriptions:
-            await _patiently(subscription.start, "broker")
+            await patiently(subscription.start, "broker")
             stack.push_async_callback(subscription.stop)
         stack.callback(process.consumer.leave)
         log.info("service started", service=service.name, topics=service.consumed_topics())
@@ -235,7 +247,7 @@ async def _serve(
     health.ready["process"] = _starting
     async with AsyncExitStack() as stack:
         serving = asyncio.create_task(health.run())
-        stack.push_async_callback(_cancelled, [serving])
+        stack.push_async_callback(cancelled, [serving])
         for manager in managers:
             part: Part = await stack.enter_async_context(manager)
             health.alive[part.name] = part.alive
@@ -249,7 +261,7 @@ async def _starting() -> Mapping[str, str | None]:
     return {"start": "the database or the broker is awaited, or the consumers are joining their groups"}
 
 
-async def _guarded(run: Callable[[], Awaitable[None]]) -> None:
+async def guarded(run: Callable[[], Awaitable[None]]) -> None:
     """A background part that ends by an error is a bug: say so, and start it again rather than limp on without it."""
     while True:
         try:
@@ -261,13 +273,32 @@ async def _guarded(run: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(_STARTUP_PAUSE_S)
 
 
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their ends."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _patiently(attempt: Callable[[], Awaitable[Any]], what: str) -> Any:
+@asynccontextmanager
+async def vital(work: Coroutine[Any, Any, None], what: str) -> AsyncIterator[None]:
+    """Run something beside the block, which must make it end: where it ends sooner, the block ends by that error."""
+    leaving = False
+
+    async def watched() -> None:
+        await work
+        if not leaving:
+            raise RuntimeError(f"{what} ended by itself")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watched())
+        try:
+            yield
+        finally:
+            leaving = True
+
+
+async def patiently(attempt: Callable[[], Awaitable[Any]], what: str) -> Any:
     """Keep trying while the database or the broker is away: services may be started in any order."""
     from aiokafka.errors import KafkaError
 

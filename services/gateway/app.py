@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,6 +23,7 @@ from services.gateway.gateway import ApiRequest, Gateway, opened
 from services.gateway.routes import contracts, health, held_syncs, inventory, me, projects
 from services.gateway.routes import operations as operation_routes
 from shared.config import Settings
+from shared.process import vital
 from shared.service import Service
 
 log = structlog.get_logger(__name__)
@@ -82,14 +82,13 @@ async def serving(settings: Settings) -> AsyncIterator[Gateway]:
     with socket.create_server(address) as listener:
         async with opened(service, settings, verifier) as gateway:
             server = _Server(_configuration(create_app(settings, gateway)))
-            task = asyncio.create_task(server.serve([listener]))
             url = f"http://{settings.gateway_host}:{listener.getsockname()[1]}"
-            log.info("gateway serves", url=url)
-            try:
-                yield replace(gateway, url=url)
-            finally:
-                server.should_exit = True
-                await task
+            async with vital(server.serve([listener]), "the gateway's HTTP server"):
+                log.info("gateway serves", url=url)
+                try:
+                    yield replace(gateway, url=url)
+                finally:
+                    server.should_exit = True
 
 
 def _configuration(app: Litestar) -> uvicorn.Config:

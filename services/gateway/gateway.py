@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from shared.config import Settings
 from shared.db import Database
 from shared.migrate import OPERATOR_ROLE, TENANT_ROLE
 from shared.outbox import Sender
-from shared.process import Process, running
+from shared.process import Process, cancelled, guarded, patiently, running
 from shared.replies import Replies
 from shared.service import Service
 
@@ -58,8 +58,9 @@ class Gateway:
 
     async def ready(self) -> Mapping[str, str | None]:
         """Whether requests can be answered. The broker is not asked: the gateway works without it."""
-        await self.views.tenant.pool.fetchval("select 1")
-        await self.views.operator.pool.fetchval("select 1")
+        for pool in (self.views.tenant, self.views.operator):
+            async with pool.connection() as conn:
+                await conn.fetchval("select 1")
         return {"database": None}
 
 
@@ -85,18 +86,14 @@ async def opened(service: Service[Any], settings: Settings, verifier: Verifier) 
     """A gateway without its HTTP server, until the block ends. Waits for the database as long as it takes."""
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(running(service, settings))
-        tenant = await Database.of_service(settings, service.name, role=TENANT_ROLE)
-        stack.push_async_callback(tenant.close)
-        operator = await Database.of_service(settings, service.name, role=OPERATOR_ROLE)
-        stack.push_async_callback(operator.close)
+        tenant, operator = [await _pool(stack, service, settings, role) for role in (TENANT_ROLE, OPERATOR_ROLE)]
         replies = Replies(settings, GATEWAY_REPLIES)
-        listening = asyncio.create_task(replies.run())
-        stack.push_async_callback(_ended, listening)
+        stack.push_async_callback(cancelled, [asyncio.create_task(guarded(replies.run))])
         limit = RateLimit(settings.rate_limit_per_minute)
         yield Gateway(process, Views(tenant, operator), replies, verifier, limit)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+async def _pool(stack: AsyncExitStack, service: Service[Any], settings: Settings, role: str) -> Database:
+    pool: Database = await patiently(lambda: Database.of_service(settings, service.name, role=role), "database")
+    stack.push_async_callback(pool.close)
+    return pool

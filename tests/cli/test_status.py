@@ -40,6 +40,26 @@ def test_all_is_well_where_nothing_needs_an_operator() -> None:
     assert "inventory  2   95 MB   12      -       4       0        1     0     6" in shown(picture)
 
 
+def process(pid: int, seen_at: str, *, relay: bool) -> dict[str, Any]:
+    return {"host": "pod-7c9f", "pid": pid, "seen_at": seen_at, "report": RUNNING | {"relay": relay}}
+
+
+def test_it_says_which_process_publishes() -> None:
+    """A leader that was killed has said so too, a little earlier."""
+    processes = [
+        process(1, "2026-05-12T09:14:50+00:00", relay=True),
+        process(2, "2026-05-12T09:14:59+00:00", relay=True),
+        process(3, "2026-05-12T09:15:00+00:00", relay=False),
+    ]
+    led = {name: health() | {"processes": processes} for name in ("inventory", "billing")}
+    lines = [
+        " ".join(line.split())
+        for line in shown(Picture(services={**led, "drift": health() | {"processes": processes[2:]}})).splitlines()
+    ]
+    assert "pod-7c9f:2 inventory, billing" in lines
+    assert "nobody drift" in lines
+
+
 @pytest.mark.parametrize(
     ("picture", "worry"),
     [

@@ -17,6 +17,7 @@ from dev.stack import free_port
 from shared.config import Settings
 from shared.db import Connection
 from shared.outcome import Meta, Outcome
+from shared.process import vital
 from shared.wire import decode
 from tests.ledger.messages import Deposit
 from tests.ledger.world import Replica, world
@@ -150,7 +151,39 @@ async def test_a_process_reports_its_health_and_its_work(healthy: tuple[Settings
         asked = time.monotonic()
         assert await asyncio.to_thread(replica.terminate) == 0
         assert time.monotonic() - asked < 5
+        assert await there.ledger.pool.fetchval("select count(*) from processes") == 0
     _check_log(replica, settings, str(id))
+
+
+async def test_the_lag_of_a_partition_is_told_by_who_has_it(healthy: tuple[Settings, Health], tmp_path: Path) -> None:
+    """What another process took over is not this one's any more: its last figure would stay for good."""
+    settings, health = healthy
+    all_of_them = settings.kafka_partitions
+
+    async with world(settings, tmp_path) as there:
+        there.start("ledger")
+        await until(lambda: _tells(health, all_of_them), 20, "the lag of all partitions is not told")
+        there.replicas.append(Replica("ledger", settings.model_copy(update={"health_port": 0}), tmp_path / "other"))
+        await until(lambda: _tells(health, all_of_them // 2), 25, "the lag of partitions that are gone is told")
+
+
+async def _tells(health: Health, partitions: int) -> bool:
+    answer = await health.get("/metrics")
+    return answer is not None and answer.text.count("\narcadia_consumer_lag{") == partitions
+
+
+async def test_a_part_that_must_last_ends_its_process_when_it_ends() -> None:
+    async def ends() -> None:
+        await asyncio.sleep(0.01)
+
+    async def fails() -> None:
+        raise OSError("no more sockets")
+
+    for part, error in ((ends, "the server ended by itself"), (fails, "no more sockets")):
+        with pytest.raises(ExceptionGroup) as raised:
+            async with vital(part(), "the server"):
+                await asyncio.sleep(60)
+        assert raised.group_contains((RuntimeError, OSError), match=error)
 
 
 async def _metric(health: Health, start: str) -> float:
