@@ -36,7 +36,8 @@ from shared.outcome import Meta, Outcome, Refused
 
 log = structlog.get_logger(__name__)
 
-Walk: TypeAlias = Callable[[JobRun[Provider], Mapping[str, Any]], Awaitable[dict[str, Any]]]
+Walk: TypeAlias = Callable[[JobRun[Provider], dict[str, Any]], Awaitable[dict[str, Any]]]
+"""One of a sync's walks: gives its numbers. It adds to the job's progress, which has those of the walks done before."""
 
 RETENANTED_AT_ONCE = 500
 
@@ -48,26 +49,26 @@ async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
     not beyond the command's `expires` (by then the next sync is due): then the answer says which walk failed, and why.
     Walks that an earlier attempt finished are not walked again.
     """
-    numbers: dict[str, Any] = dict(run.progress or {})
+    done: dict[str, Any] = dict(run.progress or {})
     failures: dict[str, ProviderError] = {}
     with patience():
         for name, walk in _walks(cmd):
-            if name in numbers:
+            if name in done:
                 continue
             try:
-                numbers[name] = await walk(run, numbers)
+                done[name] = await walk(run, done)
             except (MissingToken, Unauthorized):
                 raise  # no other walk would fare better
             except ProviderError as error:
                 failures[name] = error
             except walks.Superseded:
-                numbers[name] = {"complete": False, "superseded": True}
+                done[name] = {"complete": False, "superseded": True}
         if waited_for := worth_waiting_for(failures.values(), run.meta.expires):
             raise waited_for
     for name, failure in failures.items():
         log.error("a kind was not synced: see the provider's status, the token's scopes", kind=name, error=str(failure))
-        numbers[name] = {"complete": False, "error": str(failure)}
-    return Outcome(result=numbers)
+        done[name] = {"complete": False, "error": str(failure)}
+    return Outcome(result={name: done[name] for name, _ in _walks(cmd)})
 
 
 def _walks(cmd: SyncInventory) -> Iterator[tuple[str, Walk]]:
@@ -79,6 +80,7 @@ def _walks(cmd: SyncInventory) -> Iterator[tuple[str, Walk]]:
 
 
 def _declared(name: ResourceKind) -> Kind:
+    """The declaration of a kind. Refuses one that the contract names and `KINDS` does not have yet."""
     if name not in KINDS:
         raise Refused("kind_not_supported", kind=name, supported=list(KINDS))
     return KINDS[name]

@@ -71,6 +71,7 @@ async def _read_droplet(do: DigitalOcean, provider_id: str) -> Row:
 
 
 def _droplet(row: Row) -> Seen:
+    # By `get`: what the provider does not promise, and what means nothing: for that, no droplet is to be unreadable.
     return Seen(
         provider_id=str(row["id"]),
         name=row["name"],
@@ -93,8 +94,8 @@ def _droplet(row: Row) -> Seen:
             "volume_ids": sorted(row["volume_ids"]),
             "created_at": row["created_at"],
             "price_monthly": row["size"].get("price_monthly"),
-            "backup_ids": row["backup_ids"],
-            "snapshot_ids": row["snapshot_ids"],
+            "backup_ids": row.get("backup_ids"),
+            "snapshot_ids": row.get("snapshot_ids"),
             "next_backup_window": row.get("next_backup_window"),
         },
     )

@@ -20,10 +20,11 @@ from services.inventory.history import Happened, changed
 from services.inventory.kinds import KIND_OF_URN
 from services.inventory.project_store import Row
 from services.inventory.provider import Provider
+from services.inventory.steps import save
 from services.inventory.sync_store import Sync
 from services.inventory.walks import finish, step, walking
 from shared.db import Connection
-from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, Refused
+from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, Refused, Walk
 from shared.jobs import JobRun
 from shared.outcome import Meta
 
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 KIND = "project"
 """What the projects are called in `syncs` and in a sync's numbers."""
+
+MEMBERS_UNTIL = "members_until"
+"""In a job's progress: the project, in the order of the provider's ids, whose list was walked last."""
 
 INTERNAL_PROJECT = "skyai-internal"
 """The project of the platform itself. It is made where there is none of this name."""
@@ -44,8 +48,8 @@ _MIRRORED = ("name", "description", "environment", "is_default")
 Ensured = Literal["there", "created", "unknown", "waiting", "refused"]
 
 
-async def walk_projects(run: JobRun[Provider], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Mirror all projects and what is in them; gives the numbers. `before`: those of the job's walks that are done."""
+async def walk_projects(run: JobRun[Provider], done: dict[str, Any]) -> dict[str, Any]:
+    """Mirror all projects and what is in them; gives the numbers. `done` is the job's progress, and is carried on."""
     counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, deleted=0, moved=0)
     ids: dict[str, UUID] = {}
     async with walking(run, KIND) as sync:
@@ -59,11 +63,11 @@ async def walk_projects(run: JobRun[Provider], before: Mapping[str, Any]) -> dic
         if walk.complete:
             counts["deleted"] = await _delete_vanished(run, sync)
             ensured = await _ensure_internal_project(run, sync)
-        for provider_id, id in ids.items():
-            counts["moved"] += await _walk_members(run, sync, provider_id, id)
-        numbers = {**counts, "complete": walk.complete, "internal_project": ensured}
-        status = "complete" if walk.complete else "incomplete"
-        await finish(run, sync, status, counts=numbers, doubts=walk.doubts, progress={**before, KIND: numbers})
+        counts["moved"], doubts = await _walk_members(run, sync, ids, done)
+        doubts = [*walk.doubts, *doubts]
+        numbers = {**counts, "complete": not doubts, "internal_project": ensured}
+        status = "incomplete" if doubts else "complete"
+        await finish(run, sync, status, counts=numbers, doubts=doubts, progress={**done, KIND: numbers})
     return numbers
 
 
@@ -129,17 +133,33 @@ async def _delete(project_id: UUID, sync: Sync, conn: Connection, meta: Meta) ->
     return (1, [ProjectDeleted(project=state_of(row))]) if row else (0, ())
 
 
-async def _walk_members(run: JobRun[Provider], sync: Sync, provider_id: str, project_id: UUID) -> int:
-    """Note which resources a project lists; gives how many known ones came into it by that."""
+async def _walk_members(
+    run: JobRun[Provider], sync: Sync, ids: Mapping[str, UUID], done: dict[str, Any]
+) -> tuple[int, list[str]]:
+    """Note which resources the projects list; gives how many moved, and why some may not have been seen.
+
+    There may be many projects, each with a list of its own: where the job was put off amid them, it goes on from there.
+    """
+    moved, doubts = 0, []
+    for provider_id in sorted(id for id in ids if id > done.get(MEMBERS_UNTIL, "")):
+        walk = run.resources.do.project_resources(provider_id)
+        moved += await _walk_members_of(run, sync, ids[provider_id], walk)
+        doubts += walk.doubts
+        done[MEMBERS_UNTIL] = provider_id
+        await save(run, done)
+    done.pop(MEMBERS_UNTIL, None)
+    return moved, doubts
+
+
+async def _walk_members_of(run: JobRun[Provider], sync: Sync, project_id: UUID, walk: Walk) -> int:
     moved = 0
-    walk = run.resources.do.project_resources(provider_id)
     try:
         async with aclosing(aiter(walk)) as pages:
             async for rows in pages:
                 members = [member for row in rows if (member := _member(row["urn"]))]
                 moved += await step(run, sync, partial(_take_members, project_id, members))
     except NotFound:
-        log.info("a project went while it was walked", project=provider_id)
+        log.info("a project went while it was walked", project=str(project_id))
     return moved
 
 

@@ -94,8 +94,8 @@ async def finish(
         log.warning("a walk is not complete: nothing was struck", kind=sync.kind, status=status, doubts=doubts[:3])
 
 
-async def walk_kind(kind: Kind, run: JobRun[Provider], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Mirror all there is of a kind; gives the numbers. `before`: those of the job's walks that are done."""
+async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> dict[str, Any]:
+    """Mirror all there is of a kind; gives the numbers. `done` is the job's progress, and is carried on."""
     counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, tagged=0, restored=0, struck=0, deleted=0, held=0)
     doubts: list[str] = []
     async with walking(run, kind.name) as sync:
@@ -112,7 +112,7 @@ async def walk_kind(kind: Kind, run: JobRun[Provider], before: Mapping[str, Any]
             counts["deleted"] = await delete_struck_out(run, kind.name)
         numbers = {**counts, "complete": complete}
         status = ("held" if counts["held"] else "complete") if complete else "incomplete"
-        await finish(run, sync, status, counts=counts, doubts=doubts, progress={**before, str(kind.name): numbers})
+        await finish(run, sync, status, counts=counts, doubts=doubts, progress={**done, str(kind.name): numbers})
     return numbers
 
 

@@ -129,6 +129,41 @@ async def test_an_outage_of_one_list_puts_off_that_walk_alone(own_inventory: Inv
     assert not (await inventory.provider.requests("/v2/droplets")).requests
 
 
+async def test_a_sync_that_is_put_off_amid_the_projects_lists_goes_on_from_there(hasty_inventory: Inventory) -> None:
+    inventory = hasty_inventory
+    await fleet(inventory, 12)
+    for n in range(4):
+        await inventory.provider.add_project(f"tenant-{n}")
+    await inventory.sync()
+    first, _, third, *_ = lists = sorted(
+        f"/v2/projects/{row['provider_id']}/resources" for row in await inventory.fetch("select * from cloud_projects")
+    )
+    outage = await inventory.provider.arm(Fault(effect="status", path=third, status=503))
+    (sync,) = await inventory.send(SyncInventory(), expires=within(hours=1))
+    await put_off(inventory)
+    await inventory.provider.disarm(outage)
+    await inventory.provider.forget_requests()
+    await hurry(inventory)
+
+    result = (await inventory.outcome(sync)).result or {}
+
+    assert result.keys() == {"project", "droplet"}
+    assert result["project"]["complete"] is True
+    asked = {entry.path for entry in (await inventory.provider.requests("/v2/projects/")).requests}
+    assert asked == set(lists[2:])
+    assert first not in asked
+
+
+async def test_a_projects_list_that_is_not_shown_whole_makes_the_walk_incomplete(inventory: Inventory) -> None:
+    await fleet(inventory, 12)
+    await inventory.provider.arm(Fault(effect="short_page", path="/v2/projects/*/resources", rows=1))
+    result = await inventory.sync()
+    assert (result["project"]["complete"], result["droplet"]["complete"]) == (False, True)
+    (walk,) = await inventory.fetch("select * from syncs where kind = 'project' order by id desc limit 1")
+    assert walk["status"] == "incomplete"
+    assert "resources" in walk["doubts"][0]
+
+
 async def test_a_sync_whose_next_slot_has_come_says_what_failed_and_makes_way(hasty_inventory: Inventory) -> None:
     inventory = hasty_inventory
     await fleet(inventory, 12)
