@@ -22,6 +22,7 @@ from shared.digitalocean import (
     Unauthorized,
     Unavailable,
 )
+from shared.digitalocean import Refused as RefusedByProvider
 from shared.jobs import PutOff
 from shared.outcome import Refused
 
@@ -46,7 +47,7 @@ async def access(settings: Settings) -> AsyncIterator[Provider]:
 
 @contextmanager
 def patience() -> Iterator[None]:
-    """Puts the job off while the provider is away or asks for patience; refuses it where our token may not do it."""
+    """Puts the job off while the provider is away or asks for patience; refuses it where the provider does."""
     try:
         yield
     except RateLimited as error:
@@ -56,6 +57,8 @@ def patience() -> Iterator[None]:
     except (MissingToken, Unauthorized, Forbidden) as error:
         log.error("the provider does not let us in: check DO_SYNC_TOKEN or DO_API_TOKEN", error=str(error))
         raise Refused("provider_denied_access", reason=str(error)) from error
+    except RefusedByProvider as error:
+        raise Refused("provider_refused", reason=str(error)) from error
 
 
 def worth_waiting_for(failures: Iterable[ProviderError], until: datetime | None) -> ProviderError | None:

@@ -18,6 +18,9 @@ from shared.db import Connection
 
 Row: TypeAlias = asyncpg.Record
 
+BEFORE_ALL = UUID(int=0)
+"""Before the first id, where pages follow each other in the order of ids."""
+
 _TURN = 0x494E56454E544F52  # "INVENTOR"
 
 

@@ -23,7 +23,6 @@ EVENTS_KEPT = timedelta(days=3 * 365)
 SYNCS_KEPT = timedelta(days=90)
 
 PAGE = 500
-_FIRST = UUID(int=0)
 
 
 async def forget_what_is_long_gone(conn: Connection, now: datetime) -> Outcome | None:
@@ -44,7 +43,7 @@ async def drop_old_history(conn: Connection, now: datetime) -> Outcome | None:
 
 async def republish_projects(conn: Connection) -> AsyncIterator[Sequence[Event]]:
     """Every project's state, in pages. Nobody changes one between its being read and its being in the outbox."""
-    after = _FIRST
+    after = store.BEFORE_ALL
     while rows := await _in_turn(conn, project_store.list_projects_after, after):
         yield [ProjectRepublished(project=projects.state_of(row)) for row in rows]
         after = rows[-1]["id"]
@@ -52,7 +51,7 @@ async def republish_projects(conn: Connection) -> AsyncIterator[Sequence[Event]]
 
 async def republish_resources(conn: Connection) -> AsyncIterator[Sequence[Event]]:
     """Every resource's state, in pages. Nobody changes one between its being read and its being in the outbox."""
-    after = _FIRST
+    after = store.BEFORE_ALL
     while rows := await _in_turn(conn, store.list_resources_after, after):
         states = await history.states_of(conn, rows, datetime.now(UTC))
         yield [ResourceRepublished(resource=state) for state in states]

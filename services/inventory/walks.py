@@ -37,9 +37,6 @@ DELETED_AT_ONCE = 500
 STRUCK_AT_ONCE = 5000
 DOUBTS_KEPT = 20
 
-FIRST = UUID(int=0)
-"""Comes before the first id, where pages follow each other in the order of ids."""
-
 
 class Superseded(Exception):
     """Another walk of the same kind has begun: this one is of no consequence any more."""
@@ -129,7 +126,7 @@ async def _judge_absence(run: JobRun[Provider], sync: Sync) -> dict[str, int]:
     held, at = await step(run, sync, partial(_hold_back, sync))
     if held:
         return {"held": held}
-    struck, last = 0, FIRST
+    struck, last = 0, store.BEFORE_ALL
     while page := await step(run, sync, partial(_strike_page, sync, run.resources.strike_interval, at, last)):
         struck, last = struck + len(page), page[-1]
     return {"struck": struck}
@@ -160,7 +157,7 @@ async def _strike_page(
 
 async def strike_approved(run: JobRun[Provider], held_sync_id: UUID) -> int:
     """Give the strikes that an operator has approved; gives how many."""
-    interval, struck, last = run.resources.strike_interval, 0, FIRST
+    interval, struck, last = run.resources.strike_interval, 0, store.BEFORE_ALL
     while page := await transact(run, partial(_approved_page, held_sync_id, interval, last)):
         struck, last = struck + sum(row["struck"] for row in page), page[-1]["id"]
     return struck

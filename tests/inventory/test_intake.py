@@ -12,6 +12,7 @@ import pytest
 
 from contracts.inventory import RegisterResource, SyncInventory
 from contracts.kinds import ResourceKind
+from dev.digitalocean.faults import Fault
 from dev.digitalocean.running import RunningStandIn
 from shared.config import Settings
 from tests.inventory.world import Inventory, Passing, at_the_stand_in, numbers, service_with, world
@@ -74,6 +75,13 @@ async def test_what_is_not_at_the_provider_or_of_no_known_kind_is_refused(invent
     assert (nowhere.status, nowhere.code) == ("refused", "not_found_at_provider")
     assert (unknown.status, unknown.code) == ("refused", "kind_not_supported")
     assert unknown.detail == {"kind": "app", "supported": ["droplet"]}
+
+
+async def test_what_the_provider_will_not_look_for_is_refused(inventory: Inventory) -> None:
+    await inventory.provider.arm(Fault(effect="status", path="/v2/droplets/*", status=422))
+    refused = await inventory.ask(RegisterResource(kind=DROPLET, provider_id="no-number"))
+    assert (refused.status, refused.code) == ("refused", "provider_refused")
+    assert "422" in str(refused.detail)
 
 
 @asynccontextmanager
