@@ -220,7 +220,8 @@ class ProjectRepublished(ProjectEvent):
 class SyncInventory(Command):
     """Walk the provider and mirror what is there. Answered with the numbers when the walk is done.
 
-    `kind` None means every kind, and the projects.
+    `kind` None means every kind, and the projects. A walk that fails is tried again until the command expires (not at
+    all where it does not), and is then answered with `complete` false and its `error`.
     """
 
     TYPE: ClassVar[str] = "arcadia.inventory.sync-inventory.v1"
