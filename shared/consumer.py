@@ -38,7 +38,6 @@ from shared.telemetry import span
 
 log = structlog.get_logger(__name__)
 
-DEAD_LETTER_LIMIT = 100
 _RETRY_IN_PLACE_S = 120.0  # then the batch is handed back: longer than max.poll.interval would cost the membership
 _LONGEST_PAUSE_S = 5.0
 _TRIES = 5  # of a batch, before a single message of it is blamed
@@ -68,7 +67,7 @@ class Consumer:
         database: Database,
         wake: Callable[[Batch], None],
         *,
-        dead_letter_limit: int = DEAD_LETTER_LIMIT,
+        dead_letter_limit: int,
     ) -> None:
         self.service = service
         self.stopped = False
@@ -203,7 +202,7 @@ class Consumer:
                 if not await self._retry_one_held():
                     await self._rest_until_held()
             except (DatabaseAway, *CONTENTION) as error:
-                self._retrying(tries, "outage", error)
+                self._retrying(tries, "contention" if isinstance(error, CONTENTION) else "outage", error)
                 await asyncio.sleep(_HELD_IDLE_S)
 
     async def _rest_until_held(self) -> None:

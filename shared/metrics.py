@@ -15,7 +15,7 @@ BATCH_SECONDS = Histogram(
     "arcadia_batch_seconds", "Time from a batch's arrival to its commit.", ["service"], buckets=_SECONDS
 )
 RETRIES = Counter(
-    "arcadia_batch_retries_total", "Batches tried again, by reason: outage or contention.", ["service", "reason"]
+    "arcadia_batch_retries_total", "Batches tried again, by reason: outage, contention or error.", ["service", "reason"]
 )
 PUBLISHED = Counter("arcadia_outbox_published_total", "Outbox rows that Kafka has acknowledged.", ["service"])
 OUTBOX_DEPTH = Gauge("arcadia_outbox_depth", "Outbox rows that wait to be published.", ["service"])
