@@ -20,7 +20,6 @@ from services.inventory.history import Happened, changed
 from services.inventory.kinds import KIND_OF_URN
 from services.inventory.project_store import Row
 from services.inventory.provider import Provider
-from services.inventory.steps import save
 from services.inventory.sync_store import Sync
 from services.inventory.walks import finish, step, walking
 from shared.db import Connection
@@ -52,7 +51,7 @@ async def walk_projects(run: JobRun[Provider], done: dict[str, Any]) -> dict[str
     """Mirror all projects and what is in them; gives the numbers. `done` is the job's progress, and is carried on."""
     counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, deleted=0, moved=0)
     ids: dict[str, UUID] = {}
-    async with walking(run, KIND) as sync:
+    async with walking(run, KIND, done) as sync:
         walk = run.resources.do.projects()
         async with aclosing(aiter(walk)) as pages:
             async for rows in pages:
@@ -146,7 +145,6 @@ async def _walk_members(
         moved += await _walk_members_of(run, sync, ids[provider_id], walk)
         doubts += walk.doubts
         done[MEMBERS_UNTIL] = provider_id
-        await save(run, done)
     done.pop(MEMBERS_UNTIL, None)
     return moved, doubts
 

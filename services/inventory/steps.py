@@ -27,12 +27,3 @@ async def transact(run: JobRun[Any], work: Work[T], *, progress: Mapping[str, An
 
     await run.apply(do, progress=None if progress is None else dict(progress))
     return results[0]
-
-
-async def save(run: JobRun[Any], progress: Mapping[str, Any]) -> None:
-    """Save how far the job is, for a later attempt. Raises `LeaseLost`."""
-
-    async def nothing(_: Connection, __: Meta) -> None:
-        return None
-
-    await run.apply(nothing, progress=dict(progress))

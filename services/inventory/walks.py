@@ -43,8 +43,11 @@ class Superseded(Exception):
 
 
 @asynccontextmanager
-async def walking(run: JobRun[Provider], kind: str) -> AsyncIterator[Sync]:
-    """A walk, from its row's first writing on. The walk writes its end itself, unless the provider's error ends it."""
+async def walking(run: JobRun[Provider], kind: str, done: Mapping[str, Any]) -> AsyncIterator[Sync]:
+    """A walk, from its row's first writing on. The walk writes its end itself, unless the provider's error ends it.
+
+    `done` is the job's progress, which is saved in either case.
+    """
 
     async def begin(conn: Connection, meta: Meta) -> tuple[Sync, Sequence[Event]]:
         await store.take_turn(conn)
@@ -54,7 +57,7 @@ async def walking(run: JobRun[Provider], kind: str) -> AsyncIterator[Sync]:
     try:
         yield sync
     except ProviderError as error:
-        await finish(run, sync, "failed", doubts=[str(error)])
+        await finish(run, sync, "failed", doubts=[str(error)], progress=done)
         raise
 
 
@@ -77,7 +80,7 @@ async def finish(
     *,
     counts: Mapping[str, Any] | None = None,
     doubts: Sequence[str] = (),
-    progress: Mapping[str, Any] | None = None,
+    progress: Mapping[str, Any],
 ) -> None:
     """Write down how a walk ended. (Where a later one has begun, that was done.)"""
 
@@ -95,7 +98,7 @@ async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> 
     """Mirror all there is of a kind; gives the numbers. `done` is the job's progress, and is carried on."""
     counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, tagged=0, restored=0, struck=0, deleted=0, held=0)
     doubts: list[str] = []
-    async with walking(run, kind.name) as sync:
+    async with walking(run, kind.name, done) as sync:
         walk = kind.walk(run.resources.do)
         async with aclosing(aiter(walk)) as pages:
             async for rows in pages:

@@ -361,7 +361,7 @@ class InOneGo:
 
 async def test_of_two_walks_that_begin_in_the_same_instant_one_counts(inventory: Inventory) -> None:
     async def begin() -> UUID:
-        async with walks.walking(InOneGo(inventory).run(), "droplet") as sync:  # type: ignore[arg-type]
+        async with walks.walking(InOneGo(inventory).run(), "droplet", {}) as sync:  # type: ignore[arg-type]
             return sync.id
 
     one, other = await asyncio.gather(begin(), begin())
