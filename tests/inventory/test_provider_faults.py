@@ -138,10 +138,11 @@ async def test_a_sync_that_is_put_off_amid_the_projects_lists_goes_on_from_there
     first, _, third, *_ = lists = sorted(
         f"/v2/projects/{row['provider_id']}/resources" for row in await inventory.fetch("select * from cloud_projects")
     )
-    outage = await inventory.provider.arm(Fault(effect="status", path=third, status=503))
+    for path in (third, "/v2/droplets"):
+        await inventory.provider.arm(Fault(effect="status", path=path, status=503))
     (sync,) = await inventory.send(SyncInventory(), expires=within(hours=1))
     await put_off(inventory)
-    await inventory.provider.disarm(outage)
+    await inventory.provider.disarm()
     await inventory.provider.forget_requests()
     await hurry(inventory)
 
