@@ -63,7 +63,7 @@ class Batch:
             await self._answer_again([e for e in guarded if e.id not in self._fresh])
         if broken := [d.dead_letter_id for d in deliveries if d.unreadable]:
             self._buried = await dead_letters.find_known(self._conn, broken)
-        self._held_lines = await dead_letters.held_lines(self._conn, {d.line for d in deliveries})
+        self._held_lines = await dead_letters.held_lines(self._conn, deliveries)
 
     async def _answer_again(self, envelopes: Sequence[Envelope]) -> None:
         """A repeated command gets the answer it got; where that is not known yet, it comes when it is."""
@@ -109,7 +109,7 @@ class Batch:
 
     def _waits(self, delivery: Delivery) -> bool:
         """Hold a delivery back behind an earlier one of its key. (One that is being retried waits for nothing.)"""
-        if self._retrying or delivery.line not in self._held_lines:
+        if not self._held_lines or self._retrying or delivery.line not in self._held_lines:
             return False
         self._hold.append((delivery, None))
         return True
@@ -193,11 +193,10 @@ class Batch:
     def _decide_all(self, run: Sequence[Delivery], rows: list[Row]) -> None:
         self.rows += rows
         self._lines.append({"type": run[0].known[0].type, "outcome": "ok", "messages": len(run)})
-        for delivery in run:
-            self._counts[delivery.known[0].type, "ok"] += 1
-            if envelope := delivery.guarded:
-                self._recorded[envelope.id] = Recorded("ok")
-                self._reply(envelope, Recorded("ok"))
+        self._counts.update((delivery.known[0].type, "ok") for delivery in run)
+        for envelope in filter(None, (delivery.guarded for delivery in run)):
+            self._recorded[envelope.id] = Recorded("ok")
+            self._reply(envelope, Recorded("ok"))
 
     def _decide(self, delivery: Delivery, recorded: Recorded, rows: list[Row]) -> None:
         self.rows += rows

@@ -36,6 +36,7 @@ _MAX_RECORDS = 500
 _IDLE_POLL_MS = 200
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
+_PRODUCER_START_S = 15.0
 _PRODUCER_CLOSE_S = 2.0
 _COMMIT_S = 5.0
 _LEADERS_S = 30.0
@@ -150,7 +151,8 @@ class Subscription:
             end = consumer.highwater(tp)
             if end is not None:
                 with suppress(KafkaError, TimeoutError):
-                    lag[tp.topic, tp.partition] = max(0, end - await asyncio.wait_for(consumer.position(tp), 1))
+                    async with asyncio.timeout(1):
+                        lag[tp.topic, tp.partition] = max(0, end - await consumer.position(tp))
         return lag
 
     @property
@@ -190,22 +192,20 @@ async def _undecoded(message: KafkaAckableMessage) -> Records:
 
 
 class Publisher:
-    """An idempotent producer that publishes batches, each in a Kafka transaction under the given name.
+    """An idempotent producer that only the newest of its name may be: the broker fences the others.
 
-    Of several publishers with one name only the newest can publish: the broker fences the others, so a process that
-    hangs in the middle of a batch and wakes later cannot put old state after new. (Not so with the mock broker, which
-    has no transactions.)
+    A process that hangs in the middle of a batch and wakes later cannot put old state after new: a partition refuses
+    what comes from an earlier producer of the name than it has heard of. (Not so with the mock broker.)
     """
 
     def __init__(self, producer: AIOKafkaProducer, settings: Settings) -> None:
         self._producer = producer
         self._prefix = settings.kafka_prefix
-        self._transactional = not settings.kafka_mock
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, name: str) -> AsyncIterator[Self]:
-        """Connect, and fence all earlier publishers of this name."""
+        """Connect, and take the name over from all earlier publishers."""
         producer = AIOKafkaProducer(
             **_connection(settings),
             client_id=settings.kafka_prefix + name,
@@ -214,28 +214,26 @@ class Publisher:
             acks="all",
             max_batch_size=256 * 1024,  # aiokafka's 16 KiB makes a request of every few messages
             max_request_size=MAX_MESSAGE_BYTES + _OVERHEAD_BYTES,
-            transaction_timeout_ms=30_000,
             request_timeout_ms=10_000,
         )
         try:
-            await asyncio.wait_for(producer.start(), 15)
+            async with asyncio.timeout(_PRODUCER_START_S):
+                await producer.start()
+            # The name was for the producer id, whose epoch the broker has raised. Transactions would add three round
+            # trips to each batch and guard nothing more (docs/decisions/0007).
+            producer._txn_manager.transactional_id = None
             yield cls(producer, settings)
         finally:
             await _abandon(producer)
 
     async def send_all(self, messages: Sequence[tuple[str, str, bytes | None]], timeout_s: float) -> None:
-        """Publish (topic, key, value) in order per key, all or none, and wait for the broker's word.
+        """Publish (topic, key, value) in order per key, and wait for the broker's word on all of them.
 
-        Raises what `PUBLISH_ERRORS` lists; then the publisher is of no more use.
+        Raises what `PUBLISH_ERRORS` lists; then some may be published, and the publisher is of no more use.
         """
         async with asyncio.timeout(timeout_s):
-            # Not aiokafka's context manager: it would wait for the abort, however long the broker is away.
-            if self._transactional:
-                await self._producer.begin_transaction()
             lines = await self._lines(messages)
             await asyncio.gather(*(self._send_line(line, pairs) for line, pairs in lines.items()))
-            if self._transactional:
-                await self._producer.commit_transaction()
 
     async def _lines(self, messages: Sequence[tuple[str, str, bytes | None]]) -> dict[tuple[str, int], list[_Pair]]:
         """The messages by topic and partition. The producer's own `send` costs three times as much per message."""
@@ -279,11 +277,11 @@ def partition_of(key: bytes, count: int) -> int:
 
 async def _abandon(producer: AIOKafkaProducer) -> None:
     """Close a producer without delivering what it still holds: that is in the outbox, and another may have sent it."""
-    sender = producer._sender
-    with suppress(Exception, asyncio.CancelledError):
-        await asyncio.wait_for(sender.close(), _PRODUCER_CLOSE_S)
-    with suppress(Exception, asyncio.CancelledError):
-        await asyncio.wait_for(producer.stop(), _PRODUCER_CLOSE_S)
+    for close in (producer._sender.close, producer.stop):
+        closing = asyncio.ensure_future(close())
+        await asyncio.wait({closing}, timeout=_PRODUCER_CLOSE_S)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
 
 
 async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str]:

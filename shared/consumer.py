@@ -18,7 +18,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -33,6 +32,7 @@ from shared.db import CONTENTION, Connection, Database, DatabaseAway, is_away
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery, delivered
 from shared.outbox import Sender
+from shared.pause import pause
 from shared.service import Service
 from shared.telemetry import span
 
@@ -96,7 +96,7 @@ class Consumer:
     async def _persist(self, deliveries: Sequence[Delivery], deadline: float) -> None:
         """Try until it is committed, or until the batch is better handed back."""
         tries: Counter[str] = Counter()
-        for pause in _pauses():
+        for seconds in _pauses():
             try:
                 await self._check_limit()
                 return await self._commit(deliveries, split=tries["contention"] >= _TRIES)
@@ -106,7 +106,7 @@ class Consumer:
                 self._retrying(tries, "contention", error)
             except Stopped as error:
                 self._stop(error)
-                pause = _LIMIT_LOOK_S  # noqa: PLW2901 - the pause grows for what nobody decides
+                seconds = _LIMIT_LOOK_S  # noqa: PLW2901 - the pause grows for what nobody decides
             except DatabaseAway as error:
                 self._retrying(tries, "outage", error)
             except Exception as error:
@@ -114,12 +114,11 @@ class Consumer:
                 self._retrying(tries, "error", error)
                 if tries["error"] >= _TRIES:
                     return await self._isolate(deliveries, error, deadline)
-            await self._pause(pause, deadline)
+            await self._pause(seconds, deadline)
         return None
 
     async def _pause(self, seconds: float, deadline: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._leaving.wait(), seconds)
+        await pause(self._leaving, seconds)
         if self._leaving.is_set() or time.monotonic() > deadline:
             log.warning("batch handed back", service=self.service.name)
             raise HandedBack
@@ -208,8 +207,7 @@ class Consumer:
     async def _rest_until_held(self) -> None:
         async with self._database.connection() as conn:
             waiting = await conn.fetchval("select exists (select from dead_letters where status = 'held')")
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._held_due.wait(), _HELD_POLL_S if waiting else _HELD_IDLE_S)
+        await pause(self._held_due, _HELD_POLL_S if waiting else _HELD_IDLE_S)
         self._held_due.clear()
 
     async def _retry_one_held(self) -> bool:

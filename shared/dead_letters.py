@@ -48,8 +48,11 @@ class Held:
     attempts: int
 
 
-async def held_lines(conn: Connection, lines: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Which of these (topic, key) have something held, so that what comes after must wait behind it."""
+async def held_lines(conn: Connection, deliveries: Sequence[Delivery]) -> set[tuple[str, str]]:
+    """Which (topic, key) of these have something held, so that what comes after must wait behind it."""
+    if not await conn.fetchval("select exists (select from dead_letters where status = 'held')"):
+        return set()  # as nearly always, and without sending all the keys
+    lines = {delivery.line for delivery in deliveries}
     rows = await conn.fetch(
         """
         select distinct topic, key from dead_letters

@@ -26,6 +26,7 @@ from shared.inbox import Recorded
 from shared.job_store import Leased, LeaseLost
 from shared.outbox import Sender, meta_of
 from shared.outcome import Meta, Outcome, Refused
+from shared.pause import pause
 from shared.service import Job
 from shared.telemetry import span
 
@@ -114,8 +115,7 @@ class Worker:
                 await asyncio.sleep(_POLL_S)
 
     async def _rest(self, job: Job) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._due[job.name].wait(), _POLL_S)
+        await pause(self._due[job.name], _POLL_S)
         self._due[job.name].clear()
 
     async def _take(self, job: Job) -> Leased | None:

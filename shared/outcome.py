@@ -13,7 +13,7 @@ from contracts.message import Command, Event, Message
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # made for every message: a frozen one takes four times as long
 class Meta:
     """What a handler may know about the message beside its data. `now` is the time at which its handling began."""
 
@@ -70,7 +70,7 @@ class Refused(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Received(Generic[M]):
     """A message with its meta, as batch handlers get it."""
 

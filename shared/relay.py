@@ -1,9 +1,10 @@
 """The relay: publishes a service's outbox to Kafka, in order, from one process at a time.
 
 The leader holds a lease row that expires, so a leader that hangs is replaced (an advisory lock would stay with it for
-as long as it hangs). Its successor fences it at the broker: each batch is a Kafka transaction under the relay's name,
-so a leader that wakes in the middle of a batch publishes nothing, and a compacted topic never ends on old state. What
-was published but not yet deleted is published again: consumers drop it by `sequence` (events) or id (commands).
+as long as it hangs). Its successor fences it at the broker: all leaders publish under the relay's name, and a partition
+refuses an earlier one after a later one, so a leader that wakes in the middle of a batch cannot make a compacted topic
+end on old state. What was published but not yet deleted is published again: consumers drop it by `sequence` (events) or
+id (commands).
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from shared import metrics, outbox
 from shared.bus import PUBLISH_ERRORS, Publisher
 from shared.config import Settings
 from shared.db import OUTAGES, Database, session_settings
+from shared.pause import pause
 
 log = structlog.get_logger(__name__)
 
 LEASE_S = 8.0
 SEND_TIMEOUT_S = 4.0
+# Kafka forgets a name that opened no publisher for a week (`transactional.id.expiration.ms`), and whom to refuse.
+PUBLISHER_LIFE_S = 3600.0
 _RENEW_BELOW_S = 6.0  # between the two, so that a batch that is read slowly can still be sent
 _BATCH = 5000
 _BATCH_BYTES = 4 * 1024 * 1024
@@ -90,23 +94,31 @@ class Relay:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
 
     async def _lead(self) -> None:
-        """Take the lease, publish while holding it. The producer lives no longer than the lead: a new one each time."""
+        """Take the lease, publish while holding it. No publisher outlives the lead."""
         while not await self._acquire():
             await asyncio.sleep(LEASE_S / 4)
         self.leading = True
         log.info("relay leads", service=self.service)
         try:
-            async with Publisher.open(self._settings, f"{self.service}-relay") as publisher:
-                while await self._renew():
-                    if not await self._publish(publisher):
-                        await self._rest()
+            while await self._publish_for_a_while():
+                pass
         finally:
             self.leading = False
         log.warning("relay no longer leads: the lease went to another process", service=self.service)
 
+    async def _publish_for_a_while(self) -> bool:
+        """Publish while the lease holds, for one publisher's life at most. Gives whether it still holds."""
+        end = time.monotonic() + PUBLISHER_LIFE_S
+        async with Publisher.open(self._settings, f"{self.service}-relay") as publisher:
+            while await self._renew():
+                if time.monotonic() > end:
+                    return True
+                if not await self._publish(publisher):
+                    await self._rest()
+        return False
+
     async def _rest(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._due.wait(), _POLL_S)
+        await pause(self._due, _POLL_S)
         self._due.clear()
 
     async def _publish(self, publisher: Publisher) -> int:

@@ -15,6 +15,7 @@ from contracts.runtime import Reason
 CONTENT_TYPE = b"application/cloudevents+json; charset=UTF-8"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
+_NUL_ESCAPED = b"\\u0000"
 _NUL = "text with the character U+0000, which PostgreSQL cannot keep"
 
 
@@ -48,10 +49,8 @@ def decode(raw: bytes) -> tuple[Envelope, Message]:
         envelope = Envelope.model_validate_json(raw)
     except ValidationError as error:
         raise Unreadable("undecodable", describe(error)) from None
-    if holds_nul(raw, [value for name, value in envelope if name != "data"]):
-        raise Unreadable("undecodable", _NUL)
-    if holds_nul(raw, envelope.data):
-        raise Unreadable("invalid", _NUL, envelope)
+    if _NUL_ESCAPED in raw:
+        _refuse_nul(envelope)
     try:
         return envelope, message_class(envelope.type).model_validate(envelope.data).upcast()
     except UnknownType as error:
@@ -64,7 +63,14 @@ def decode(raw: bytes) -> tuple[Envelope, Message]:
 
 def holds_nul(raw: bytes, value: Any) -> bool:
     """Whether a value holds U+0000, in a text or a key. `raw` is its JSON: a look at that first costs nothing."""
-    return b"\\u0000" in raw and _holds_nul(value)
+    return _NUL_ESCAPED in raw and _holds_nul(value)
+
+
+def _refuse_nul(envelope: Envelope) -> None:
+    if _holds_nul([value for name, value in envelope if name != "data"]):
+        raise Unreadable("undecodable", _NUL)
+    if _holds_nul(envelope.data):
+        raise Unreadable("invalid", _NUL, envelope)
 
 
 def _holds_nul(value: Any) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import threading
+
+import uvloop
 
 from shared import log, process
 from shared.config import Settings
@@ -16,7 +17,7 @@ def main() -> None:
     settings = Settings()
     log.configure(settings, process="-".join(sys.argv[1:]))
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
-    asyncio.run(process.run([SERVICES[name] for name in sys.argv[1:]], settings))
+    uvloop.run(process.run([SERVICES[name] for name in sys.argv[1:]], settings))
 
 
 def _end_with_the_starter() -> None:
