@@ -56,17 +56,21 @@ def _owner(schema: str) -> str:
 
 
 async def _ensure_role(conn: asyncpg.Connection, role: str, password: str) -> None:
-    """A login role without any special right, with this password."""
+    """A login role without any special right, with this password; whoever migrates may act as it.
+
+    An administrator who may create roles is enough for all of this, as managed databases give one; no superuser.
+    """
     await conn.execute(
         f"""
         do $$ begin
           create role {_identifier(role)} login;
+          grant {_identifier(role)} to current_user with inherit true, set true;
         exception when duplicate_object or unique_violation then null;
         end $$
         """
     )
     literal = await conn.fetchval("select quote_literal($1::text)", password)
-    await conn.execute(f"alter role {_identifier(role)} login nosuperuser nocreatedb nocreaterole password {literal}")
+    await conn.execute(f"alter role {_identifier(role)} login password {literal}")
 
 
 async def _ensure_schema(conn: asyncpg.Connection, schema: str) -> None:

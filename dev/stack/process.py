@@ -56,13 +56,19 @@ class Process:
 
     def alive(self) -> bool:
         """Whether this very process still runs; a zombie does not."""
-        child = _children.get(self.pid)
-        if child is not None and child.poll() is not None:
-            _children.pop(self.pid, None)
         try:
-            return abs(_started(self.pid) - self.started) < 2 and _status(self.pid) != psutil.STATUS_ZOMBIE
+            if abs(_started(self.pid) - self.started) >= 2:
+                return False
+            child = _children.get(self.pid)
+            if child is None:
+                return _status(self.pid) != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
+        # A process with threads looks like a zombie before the last of them has ended: only the kernel's word counts.
+        if child.poll() is None:
+            return True
+        _children.pop(self.pid, None)
+        return False
 
     def signal(self, number: int) -> None:
         """Send a signal; nothing happens when the process is gone."""
