@@ -23,8 +23,8 @@ setup: .venv/.complete ## make the environment .venv, as the locks say
 demo: .venv/.complete ## tell the story on a stack of its own, from nothing; KEEP=1 leaves the stack running
 	@.venv/bin/python -m dev.demo $(if $(KEEP),--keep)
 
-test: .venv/.complete ## all tests but the long ones, on real PostgreSQL and Apache Kafka; ARGS="-k inventory" chooses
-	@$(PYTEST) -m "not long" $(ARGS)
+test: .venv/.complete ## all tests but the long ones, on real PostgreSQL and Apache Kafka; ARGS="-k inventory" chooses, ARGS=-n0 runs one by one
+	@$(PYTEST) -m "not long" -n 2 --dist loadfile $(ARGS)
 
 test-faults: .venv/.complete ## the long fault tests: processes killed and frozen, servers restarted underneath
 	@$(PYTEST) -m long $(ARGS)

@@ -101,7 +101,7 @@ async def messages(
     from shared import bus
 
     topics = wanted.topics()
-    async with bus.tail(chosen, topics, since_ms=since_ms, committed=not chosen.kafka_mock) as consumer:
+    async with bus.tail(chosen, topics, since_ms=since_ms) as consumer:
         _note_missing(
             topics, {partition.topic.removeprefix(chosen.kafka_prefix) for partition in consumer.assignment()}
         )

@@ -37,8 +37,9 @@ _IDLE_POLL_MS = 200
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
 _PRODUCER_START_S = 15.0
-_PRODUCER_CLOSE_S = 2.0
+_CLOSE_S = 2.0
 _COMMIT_S = 5.0
+_GRACE_S = 20.0  # for the batch in hand, at the end
 _LEADERS_S = 30.0
 
 _Pair: TypeAlias = tuple[bytes, bytes | None]
@@ -99,7 +100,7 @@ class Subscription:
             metadata_max_age_ms=60_000,  # a topic or partition that is added is seen within that
             apply_types=False,  # its dependency injection costs more than a handler
             logger=None,  # it would log every batch; the runtime has its own line
-            graceful_timeout=20,
+            graceful_timeout=_GRACE_S,
         )
         self._subscriber = self._broker.subscriber(
             *(settings.kafka_prefix + topic for topic in topics),
@@ -126,7 +127,7 @@ class Subscription:
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, leave the group."""
-        await self._broker.stop()
+        await _ended(self._broker.stop(), _GRACE_S + _COMMIT_S + _CLOSE_S)
 
     def silent_for(self, now_ms: int) -> float | None:
         """Seconds since the broker last answered a fetch; None while a batch is in hand, or nothing is assigned.
@@ -277,11 +278,21 @@ def partition_of(key: bytes, count: int) -> int:
 
 async def _abandon(producer: AIOKafkaProducer) -> None:
     """Close a producer without delivering what it still holds: that is in the outbox, and another may have sent it."""
-    for close in (producer._sender.close, producer.stop):
-        closing = asyncio.ensure_future(close())
-        await asyncio.wait({closing}, timeout=_PRODUCER_CLOSE_S)
-        closing.cancel()
-        await asyncio.gather(closing, return_exceptions=True)
+    await _ended(producer._sender.close(), _CLOSE_S)
+    await _ended(producer.stop(), _CLOSE_S)
+
+
+async def _ended(end: Awaitable[None], seconds: float) -> None:
+    """Wait for an end of aiokafka's, but not for long.
+
+    Now and then one of its tasks swallows the cancellation that was to end it, and is waited for, for ever.
+    """
+    ending = asyncio.ensure_future(end)
+    await asyncio.wait({ending}, timeout=seconds)
+    if not ending.done():
+        ending.cancel()
+    elif not ending.cancelled():
+        ending.exception()  # nothing can be done about it any more
 
 
 async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str]:
@@ -341,13 +352,11 @@ class NoSuchTopic(KafkaError):  # type: ignore[misc]  # aiokafka publishes no ty
 
 @asynccontextmanager
 async def tail(
-    settings: Settings, topics: Sequence[str], *, since_ms: int | None = None, committed: bool = False
+    settings: Settings, topics: Sequence[str], *, since_ms: int | None = None
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """Read topics outside any group: from the end, from a time in Unix milliseconds, or from the beginning (0).
 
-    `committed`: leave out what a relay published and did not commit. (It is published again, so it is harmless to those
-    who go by `sequence` or id; compaction drops it.) Topics that do not exist are left out; raises `NoSuchTopic` where
-    that is all of them.
+    Topics that do not exist are left out; raises `NoSuchTopic` where that is all of them.
     """
     consumer = AIOKafkaConsumer(
         **_connection(settings),
@@ -355,7 +364,6 @@ async def tail(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
-        isolation_level="read_committed" if committed else "read_uncommitted",
     )
     try:
         await consumer.start()
@@ -364,7 +372,7 @@ async def tail(
         await _seek(consumer, [settings.kafka_prefix + topic for topic in topics], begin)
         yield consumer
     finally:
-        await consumer.stop()
+        await _ended(consumer.stop(), _CLOSE_S)
 
 
 async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> None:

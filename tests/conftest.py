@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
@@ -17,6 +18,8 @@ from shared.ids import uuid7
 
 def pytest_configure() -> None:
     """Nothing that this machine's owner has set may steer the tests: they must not reach a real server."""
+    # A shell's background job ignores Ctrl-C, and so would everything that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
     for name in [name for name in os.environ if name.startswith(("DO_", "DIGITALOCEAN_"))]:

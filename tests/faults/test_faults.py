@@ -148,7 +148,7 @@ async def _check_replies(settings: Settings, outcomes: dict[UUID, str]) -> None:
 
 async def _everything(settings: Settings, topic: str) -> Sequence[bytes]:
     """What a consumer that sees committed transactions only reads from a topic, from its beginning to its end."""
-    async with tail(settings, [topic], since_ms=0, committed=True) as consumer:
+    async with tail(settings, [topic], since_ms=0) as consumer:
         ends = await consumer.end_offsets(list(consumer.assignment()))
         values: list[bytes] = []
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):

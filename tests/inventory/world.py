@@ -115,7 +115,7 @@ class Inventory:
         found: list[Envelope] = []
         since_ms = int(self.began.timestamp() * 1000)
         async with (
-            tail(self.settings, [topic], since_ms=since_ms, committed=True) as consumer,
+            tail(self.settings, [topic], since_ms=since_ms) as consumer,
             asyncio.timeout(seconds),
         ):
             async for record in consumer:

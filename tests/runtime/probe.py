@@ -296,11 +296,9 @@ class Probe:
         await until(drained, 15, f"{topic} is not drained")
 
     async def read(self, topic: str, *, key: str | None = None) -> list[bytes | None]:
-        """The values on a topic (of one key), as a consumer sees them that reads only what is committed."""
-        # What is committed may not be visible yet, so the end is that of a reader who sees all.
-        async with tail(self.settings, [topic]) as seeing_all:
-            ends = await seeing_all.end_offsets(list(seeing_all.assignment()))
-        async with tail(self.settings, [topic], since_ms=0, committed=True) as consumer:
+        """The values on a topic (of one key)."""
+        async with tail(self.settings, [topic], since_ms=0) as consumer:
+            ends = await consumer.end_offsets(list(consumer.assignment()))
             values: list[bytes | None] = []
             while any([await consumer.position(tp) < end for tp, end in ends.items()]):
                 found = await consumer.getmany(timeout_ms=200)

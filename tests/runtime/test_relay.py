@@ -177,3 +177,11 @@ async def test_a_tail_from_now_misses_nothing_that_comes_after(own_probe: Probe)
         async with _relaying(own_probe), asyncio.timeout(10):
             values = {(await consumer.getone()).value for _ in range(5)}
     assert values == {b"1", b"2", b"3", b"4", b"5"}
+
+
+async def test_a_tail_ends_even_where_its_consumer_does_not(own_probe: Probe) -> None:
+    began = time.monotonic()
+    async with tail(own_probe.settings, [POKES]) as consumer:
+        end, consumer.stop = consumer.stop, asyncio.Event().wait
+    assert time.monotonic() - began < 10
+    await end()

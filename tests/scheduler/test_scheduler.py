@@ -174,7 +174,7 @@ async def test_the_service_puts_a_due_command_on_its_topic(db: Database, setting
             while not await db.pool.fetch("select from slots"):
                 await asyncio.sleep(0.05)
         await db.pool.execute("update slots set next_at = now() - interval '2 hours'")
-        async with tail(settings, [COMMANDS], since_ms=0, committed=True) as consumer, asyncio.timeout(20):
+        async with tail(settings, [COMMANDS], since_ms=0) as consumer, asyncio.timeout(20):
             record = await consumer.getone()
     message = Envelope.model_validate_json(record.value)
     assert (message.type, message.actor, message.source) == (SyncInventory.TYPE, "scheduler", "/arcadia/scheduler")

@@ -53,7 +53,7 @@ async def there(settings: Settings, tmp_path: Path) -> AsyncIterator[World]:
 async def told(settings: Settings, wanted: int) -> list[Envelope]:
     """So many events of the accounts' topic, from its beginning, each key's in order."""
     found: list[Envelope] = []
-    async with asyncio.timeout(30), tail(settings, [ACCOUNTS], since_ms=0, committed=True) as consumer:
+    async with asyncio.timeout(30), tail(settings, [ACCOUNTS], since_ms=0) as consumer:
         async for record in consumer:
             found.append(Envelope.model_validate_json(record.value))
             if len(found) == wanted:
