@@ -94,7 +94,8 @@ async def _database(stack: Stack) -> str:
 
 async def _fill(settings: Settings) -> list[tuple[str, str]]:
     """Resources of some tenants, each with its `discovered` event. Gives (tenant, id) of all."""
-    conn = await asyncpg.connect(settings.role_url("inventory"), server_settings={"search_path": "inventory"})
+    # As the owner: nobody else may ANALYZE, and without that the plans of both are what chance makes them.
+    conn = await asyncpg.connect(settings.role_url("inventory_owner"), server_settings={"search_path": "inventory"})
     rows = await conn.fetch(
         """
         insert into cloud_resources (kind, provider_id, name, region, state, size_slug, tags, attrs, fingerprint,
