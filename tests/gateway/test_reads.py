@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,8 @@ from contracts.message import schema_path
 from contracts.registry import messages
 from services.gateway.app import serving
 from services.gateway.gateway import Gateway
+from shared.db import Database
+from shared.migrate import OPERATOR_ROLE, TENANT_ROLE
 from tests.gateway.world import ACME, World, client
 
 
@@ -85,6 +88,43 @@ async def test_a_list_beyond_a_thousand_rows_says_where_it_goes_on(alone: World)
         second = await listed(http, cursor=first["next"])
     assert (first["count"], len(first["resources"])) == (1000, 1000)
     assert (second["count"], second["next"]) == (4, None)
+
+
+@pytest.mark.parametrize("tenant", ["acme", "small", None])
+async def test_a_page_costs_what_is_on_it_and_not_what_there_is(alone: World, tenant: str | None) -> None:
+    await alone.admin.execute(
+        """
+        insert into inventory.cloud_resources
+          (kind, provider_id, name, tags, attrs, fingerprint, tenant_id, first_seen_at, last_seen_at, version)
+        select 'droplet', n, n, '{}', '{}', '',
+               case when n % 1000 = 0 then 'small' else (array['acme', 'globex'])[n % 2 + 1] end, now(), now(), 1
+        from generate_series(1, 20000) n
+        """
+    )
+    # Some rows behind others that are younger, as time makes it.
+    await alone.admin.execute("update inventory.cloud_resources set version = 2 where provider_id like '%7'")
+    await alone.admin.execute("analyze inventory.cloud_resources")
+    ids = await alone.admin.fetchval(
+        """
+        select array_agg(id order by id) from inventory.cloud_resources
+        where deleted_at is null and ($1::text is null or tenant_id = $1)
+        """,
+        tenant,
+    )
+    filters = "null, null, null, null, null, null, $1, 20"
+    role, read = (
+        (TENANT_ROLE, f"tenant_resources('{tenant}', {filters})") if tenant else
+        (OPERATOR_ROLE, f"operator_resources({filters})")
+    )  # fmt: skip
+    database = await Database.of_service(alone.settings, "gateway", role=role)
+    async with database.connection() as conn:
+        for after in [None, *ids[::500], *ids[:8]]:  # from the sixth on, PostgreSQL uses a plan for any arguments
+            page = json.loads(await conn.fetchval(f"select {read}", after))
+            start = 0 if after is None else ids.index(after) + 1
+            assert [r["id"] for r in page["resources"]] == [str(id) for id in ids[start : start + 20]]
+            (told,) = json.loads(await conn.fetchval(f"explain (analyze, buffers, format json) select {read}", after))
+        assert told["Plan"]["Shared Hit Blocks"] + told["Plan"]["Shared Read Blocks"] < 100
+    await database.close()
 
 
 async def test_a_resource_is_shown_with_what_happened_to_it(acme: httpx.AsyncClient, there: World) -> None:
