@@ -49,8 +49,8 @@ CONTENTION = (
 """Another transaction, or DDL under way, was in the way (or the statement is too slow): the whole transaction is worth
 another try, and after some the message is to blame."""
 
-# A frozen process must not hold its locks for longer than this (measured: without it, for as long as it is frozen).
 _SESSION = {
+    # A frozen process must not hold its locks for longer than this (measured: without it, for as long as it is frozen).
     "idle_in_transaction_session_timeout": "5s",
     "lock_timeout": "10s",
     "statement_timeout": "60s",
@@ -96,6 +96,8 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[Any], url: str, schema: str) -> None:
         self.pool = pool
+        # asyncpg's pool lets a newcomer overtake who waits, who then waits at the end again.
+        self._turns = asyncio.Semaphore(2 * pool.get_max_size())
         self.url = url
         self.schema = schema
 
@@ -138,7 +140,7 @@ class Database:
         """A connection outside any transaction. Raises `DatabaseAway`, now or from the block."""
         failed: Exception | None = None
         try:
-            async with self.pool.acquire(timeout=_CONNECT_TIMEOUT_S) as connection:
+            async with self._turn(), self.pool.acquire(timeout=_CONNECT_TIMEOUT_S) as connection:
                 try:
                     yield connection
                 except Exception as error:
@@ -150,6 +152,15 @@ class Database:
             if error is failed:
                 raise
             raise _away(error) from error  # the pool could not connect
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

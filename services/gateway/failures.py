@@ -30,7 +30,13 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
     problem = _problem(request, error)
     if problem.status >= 500:
         expected = isinstance(error, (Problem, *_PASSING))
-        log.error("request failed", path=request.url.path, error=repr(error), exc_info=None if expected else error)
+        log.error(
+            "request failed",
+            id=str(request.state.request_id),
+            path=request.url.path,
+            error=repr(error),
+            exc_info=None if expected else error,
+        )
     return Response(problem.body(), status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 

@@ -116,10 +116,13 @@ async def test_pages_of_other_origins_may_ask_only_where_the_settings_say_so(gat
 async def test_a_fault_of_ours_is_told_without_its_internals(alone: World) -> None:
     await alone.admin.execute("drop function gateway.tenant_resource")
     async with serving(alone.settings) as gateway, client(gateway, ACME) as http:
-        answer = await http.get(f"/api/v1/inventory/{uuid4()}")
+        with structlog.testing.capture_logs() as logs:
+            answer = await http.get(f"/api/v1/inventory/{uuid4()}")
     assert (answer.status_code, answer.json()["error"]) == (500, "internal_error")
     assert "tenant_resource" not in answer.text
-    assert UUID(answer.headers["x-request-id"])
+    (failed,) = [line for line in logs if line["event"] == "request failed"]
+    assert failed["id"] == answer.headers["x-request-id"]
+    assert "tenant_resource" in failed["error"]
 
 
 async def test_with_the_database_away_it_says_so_and_goes_on_when_it_is_back(alone: World) -> None:
