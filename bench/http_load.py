@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from itertools import cycle
 
 from bench.report import percentile
@@ -56,11 +57,7 @@ async def load(port: int, connections: int, seconds: float, requests: list[bytes
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
     opened = [
-        await loop.create_connection(
-            lambda n=n: Connection(requests, n * 7 % len(requests), latencies),  # type: ignore[misc]
-            "127.0.0.1",
-            port,
-        )
+        await loop.create_connection(partial(Connection, requests, n * 7 % len(requests), latencies), "127.0.0.1", port)
         for n in range(connections)
     ]
     await asyncio.sleep(1)

@@ -72,11 +72,8 @@ def _line(checkout: Path, *arguments: str) -> str | None:
 def _git(checkout: Path, *arguments: str) -> bytes | None:
     """What git says; None where it fails, as it does outside a repository or without one commit."""
     try:
-        done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(checkout), *arguments],  # noqa: S607
-            capture_output=True,
-            check=False,
-        )
+        command = ["git", "-C", str(checkout), *arguments]
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - all words of it are ours
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None

@@ -37,7 +37,7 @@ def main() -> None:
         words = explained(error)
         if words is None:
             raise
-        print(f"error: {words}", file=sys.stderr)  # noqa: T201
+        typer.echo(f"error: {words}", err=True)
         sys.exit(1)
 
 

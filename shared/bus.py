@@ -268,8 +268,8 @@ def partition_of(key: bytes, count: int) -> int:
     length = len(key)
     hashed = 0x9747B28C ^ length
     for (word,) in _WORD.iter_unpack(key[: length & ~3]):
-        word = word * multiplier & mask  # noqa: PLW2901 - the algorithm's own variable
-        hashed = hashed * multiplier & mask ^ (word ^ word >> 24) * multiplier & mask
+        mixed = word * multiplier & mask
+        hashed = hashed * multiplier & mask ^ (mixed ^ mixed >> 24) * multiplier & mask
     if rest := key[length & ~3 :]:
         hashed = (hashed ^ int.from_bytes(rest, "little")) * multiplier & mask
     hashed = (hashed ^ hashed >> 13) * multiplier & mask

@@ -14,7 +14,6 @@ hand until an operator has decided enough of them, however long that takes, and 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ from shared.db import CONTENTION, Connection, Database, DatabaseAway, is_away
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery, delivered
 from shared.outbox import Sender
-from shared.pause import pause
+from shared.pause import jittered, pause
 from shared.service import Service
 from shared.telemetry import span
 
@@ -106,7 +105,8 @@ class Consumer:
                 self._retrying(tries, "contention", error)
             except Stopped as error:
                 self._stop(error)
-                seconds = _LIMIT_LOOK_S  # noqa: PLW2901 - the pause grows for what nobody decides
+                await self._pause(_LIMIT_LOOK_S, deadline)
+                continue
             except DatabaseAway as error:
                 self._retrying(tries, "outage", error)
             except Exception as error:
@@ -252,7 +252,7 @@ def _runs(service: Service[Any], deliveries: Sequence[Delivery]) -> Iterator[lis
 
 def _pauses() -> Iterator[float]:
     """Growing pauses with jitter, without end."""
-    pause = 0.05
+    seconds = 0.05
     while True:
-        yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
-        pause = min(_LONGEST_PAUSE_S, pause * 2)
+        yield jittered(seconds)
+        seconds = min(_LONGEST_PAUSE_S, seconds * 2)

@@ -36,7 +36,6 @@ class HealthServer:
         """Serve until cancelled."""
         config = uvicorn.Config(self._app, interface="asgi3", log_config=None, access_log=False, lifespan="off")
         server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         log.info("health", url=self.url)
         await server._serve([self._socket])
 

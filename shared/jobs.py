@@ -7,7 +7,6 @@ reply in one transaction that also checks the lease: a worker that lost its leas
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -26,7 +25,7 @@ from shared.inbox import Recorded
 from shared.job_store import Leased, LeaseLost
 from shared.outbox import Sender, meta_of
 from shared.outcome import Meta, Outcome, Refused
-from shared.pause import pause
+from shared.pause import jittered, pause
 from shared.service import Job
 from shared.telemetry import span
 
@@ -35,6 +34,7 @@ log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 _POLL_S = 1.0
+_INTERRUPTED_S = 1.0  # about so long does a job rest that was no failure of its own
 _ATTEMPTS = 4
 _CONTENTIONS = 5  # runs that may end in contention before it counts as the job's own failure
 _LONGEST_PUT_OFF_S = 300.0
@@ -109,7 +109,7 @@ class Worker:
             except (DatabaseAway, *CONTENTION, asyncpg.UniqueViolationError, LeaseLost) as error:
                 # (A unique violation: another worker took a job of this key at the same moment.)
                 log.warning("job interrupted", job=job.name, error=_words(error))
-                await asyncio.sleep(_short_pause().total_seconds())
+                await asyncio.sleep(jittered(_INTERRUPTED_S))
             except Exception:
                 log.exception("a job's outcome could not be recorded; its lease runs out", job=job.name)
                 await asyncio.sleep(_POLL_S)
@@ -248,23 +248,22 @@ class Worker:
 
     async def _put_off(self, leased: Leased, put_off: PutOff) -> str:
         growing = min(_LONGEST_PUT_OFF_S, 2.0 ** min(leased.put_offs + 1, 12))
-        pause = timedelta(seconds=growing * random.uniform(0.75, 1.25))  # noqa: S311 - spreads load, guards nothing
-        after = pause if put_off.after is None else put_off.after
+        after = timedelta(seconds=jittered(growing, by=0.25)) if put_off.after is None else put_off.after
         await self._requeue(leased, after, put_off.reason, put_offs=1)
         return "put_off"
 
     async def _interrupted(self, leased: Leased, error: Exception, *, contentions: int = 0) -> str:
         """The database went away under the job, or somebody was in its way: that is no failure of the job."""
         log.warning("job interrupted", id=str(leased.id), error=_words(error))
-        await self._requeue(leased, _short_pause(), _words(error), contentions=contentions)
+        await self._requeue(leased, timedelta(seconds=jittered(_INTERRUPTED_S)), _words(error), contentions=contentions)
         return "interrupted"
 
     async def _failed(self, job: Job, leased: Leased, error: Exception) -> str:
         log.exception("job failed", type=job.name, id=str(leased.id))
         if leased.attempts + 1 >= _ATTEMPTS:
             return await self._bury(leased, Failure.of("bug", _words(error)))
-        pause = dead_letters.BACK_OFF[min(leased.attempts, len(dead_letters.BACK_OFF) - 1)]
-        await self._requeue(leased, pause, _words(error), attempts=1)
+        after = dead_letters.BACK_OFF[min(leased.attempts, len(dead_letters.BACK_OFF) - 1)]
+        await self._requeue(leased, after, _words(error), attempts=1)
         return "retried"
 
     async def _requeue(self, leased: Leased, after: timedelta, reason: str, **counted: int) -> None:
@@ -291,10 +290,6 @@ class Worker:
 
 def _expired(envelope: Envelope) -> bool:
     return envelope.expires is not None and envelope.expires < datetime.now(UTC)
-
-
-def _short_pause() -> timedelta:
-    return timedelta(seconds=random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
 
 
 def _words(error: Exception) -> str:

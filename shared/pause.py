@@ -1,8 +1,9 @@
-"""Waiting for something that may not come."""
+"""Pauses."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import suppress
 
 
@@ -15,3 +16,8 @@ async def pause(due: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await due.wait()
+
+
+def jittered(seconds: float, by: float = 0.5) -> float:
+    """So many seconds, give or take a share of them, so that what failed together does not come back together."""
+    return seconds * random.uniform(1 - by, 1 + by)  # noqa: S311 - spreads load, guards nothing

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -82,7 +83,7 @@ class Process:
     def background(self) -> list[Callable[[], Awaitable[None]]]:
         """What runs beside the consumers, each until cancelled."""
         ticks = [*self.service.ticks, Every(_housekeep, _HOUSEKEEPING)]
-        loops: list[Callable[[], Awaitable[None]]] = [lambda tick=tick: self._tick(tick) for tick in ticks]  # type: ignore[misc]
+        loops = [partial(self._tick, tick) for tick in ticks]
         return [self.relay.run, self.worker.run, self.consumer.retry_held, self._heartbeat, *loops]
 
     async def _tick(self, tick: Every) -> None:

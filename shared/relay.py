@@ -10,7 +10,6 @@ id (commands).
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from shared import metrics, outbox
 from shared.bus import PUBLISH_ERRORS, Publisher
 from shared.config import Settings
 from shared.db import OUTAGES, Database, session_settings
-from shared.pause import pause
+from shared.pause import jittered, pause
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +81,7 @@ class Relay:
 
     async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work again and again; with growing pauses while it fails at once."""
-        pause = _SHORTEST_PAUSE_S
+        seconds = _SHORTEST_PAUSE_S
         while True:
             began = time.monotonic()
             try:
@@ -90,8 +89,8 @@ class Relay:
             except (*OUTAGES, *PUBLISH_ERRORS) as error:
                 log.warning("relay tries again", service=self.service, error=f"{type(error).__name__}: {error}")
                 lasted = time.monotonic() - began > LEASE_S
-                pause = _SHORTEST_PAUSE_S if lasted else min(_LONGEST_PAUSE_S, pause * 2)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+                seconds = _SHORTEST_PAUSE_S if lasted else min(_LONGEST_PAUSE_S, seconds * 2)
+                await asyncio.sleep(jittered(seconds))
 
     async def _lead(self) -> None:
         """Take the lease, publish while holding it. No publisher outlives the lead."""

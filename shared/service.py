@@ -69,7 +69,7 @@ class Service(Generic[R]):
     """
 
     name: str
-    resources: Callable[[Settings], AbstractAsyncContextManager[R]] = _nothing  # type: ignore[assignment]
+    resources: Callable[[Settings], AbstractAsyncContextManager[R]] = _nothing  # type: ignore[assignment]  # then R is None
     handlers: dict[type[Message], Handler] = field(default_factory=dict)
     batch_handlers: dict[type[Message], BatchHandler] = field(default_factory=dict)
     jobs: dict[type[Message], Job] = field(default_factory=dict)

@@ -25,7 +25,7 @@ def main() -> int:
     try:
         asyncio.run(_play(Screen(), keep=chosen.keep, kafka=chosen.kafka))
     except (DemoFailed, StackError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -25,7 +25,7 @@ def main() -> None:
     given = parser.parse_args()
     if sys.stdin.buffer.read():
         return
-    print(f"stack {given.name}: what started it is gone; stopping it", file=sys.stderr)  # noqa: T201
+    print(f"stack {given.name}: what started it is gone; stopping it", file=sys.stderr)
     Stack(given.name, root=given.root, ephemeral=given.ephemeral).stop_all(given.servers)
 
 

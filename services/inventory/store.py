@@ -226,13 +226,14 @@ async def attribute_resource(conn: Connection, resource_id: UUID, link: Link) ->
 
 async def find_deployment_tenant(conn: Connection, deployment_id: UUID) -> str | None:
     """The tenant that an earlier link named for a deployment."""
-    return await conn.fetchval(  # type: ignore[no-any-return]
+    tenant_id: str | None = await conn.fetchval(
         """
         select tenant_id from resource_links where deployment_id = $1 and tenant_id is not null
         order by recorded_at desc limit 1
         """,
         deployment_id,
     )
+    return tenant_id
 
 
 async def forget_deleted(conn: Connection, deleted_before: datetime, limit: int, now: datetime) -> list[UUID]:

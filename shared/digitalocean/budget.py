@@ -103,7 +103,7 @@ class RateBudget:
             self._refusals += 1
         backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._refusals - 1, 10))
         # Jitter, so that all who were told the same time do not come back in the same instant.
-        return max(backoff, told or 0.0) + FIRST_BACKOFF * random.random()  # noqa: S311 not a secret
+        return max(backoff, told or 0.0) + FIRST_BACKOFF * random.random()  # noqa: S311 - spreads load, guards nothing
 
     def answered(self) -> None:
         """Takes note of an answer that was no 429."""
