@@ -45,7 +45,7 @@ def _refusal(outcome: Recorded) -> Problem:
     code = outcome.code or "refused"
     members: dict[str, Any] = dict(outcome.detail or {})
     message = members.pop("message", None) or f"The request was refused: {code.replace('_', ' ')}."
-    return Problem(REFUSALS.get(code, 422), code, message, **members)
+    return Problem(REFUSALS.get(code, 422), code, message, members=members)
 
 
 def _failure(outcome: Recorded, operation_id: UUID) -> Problem:
@@ -53,6 +53,5 @@ def _failure(outcome: Recorded, operation_id: UUID) -> Problem:
         500,
         "command_failed",
         "The request was accepted and could not be carried out; an operator can mend and replay it.",
-        operation_id=str(operation_id),
-        dead_letter_id=(outcome.detail or {}).get("dead_letter_id"),
+        members={"operation_id": str(operation_id), "dead_letter_id": (outcome.detail or {}).get("dead_letter_id")},
     )

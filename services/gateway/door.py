@@ -18,7 +18,15 @@ from prometheus_client import Histogram
 
 from services.gateway.auth import Identity, Unauthorized
 from services.gateway.gateway import Gateway
-from services.gateway.problems import MEDIA_TYPE, forbidden, too_many_requests, unauthorized, unavailable
+from services.gateway.problems import (
+    MEDIA_TYPE,
+    Problem,
+    forbidden,
+    internal_error,
+    too_many_requests,
+    unauthorized,
+    unavailable,
+)
 from shared.ids import uuid7
 from shared.telemetry import span
 
@@ -82,7 +90,12 @@ class Door:
                 await self._app(scope, receive, answer)
         except TimeoutError:
             if answer.status is None:
-                await _refuse(answer, f"No answer within {self._timeout_s:.0f} s")
+                await _send_problem(answer, unavailable(f"No answer within {self._timeout_s:.0f} s"))
+        except Exception:  # what a route raises, Litestar answers; so an answer could not be sent
+            if answer.status is not None:
+                raise
+            log.exception("no answer", id=str(scope["state"]["request_id"]), path=scope["path"])
+            await _send_problem(answer, internal_error())
 
 
 class _Answer:
@@ -100,8 +113,7 @@ class _Answer:
         await self._send(message)
 
 
-async def _refuse(send: _Answer, what: str) -> None:
-    problem = unavailable(what)
+async def _send_problem(send: _Answer, problem: Problem) -> None:
     body = problem.body()
     headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **problem.headers}
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]

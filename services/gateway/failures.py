@@ -10,7 +10,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from services.gateway.problems import MEDIA_TYPE, Invalid, Problem, invalid, unavailable
+from services.gateway.problems import MEDIA_TYPE, Invalid, Problem, internal_error, invalid, unavailable
 from shared.db import CONTENTION, DatabaseAway
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
         case _ if isinstance(error, _PASSING):
             return unavailable("The database is away or overloaded")
         case _:
-            return Problem(500, "internal_error", "This is a fault of ours; it has been logged with the x-request-id.")
+            return internal_error()
 
 
 def _from_framework(error: HTTPException) -> Problem:

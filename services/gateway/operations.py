@@ -71,7 +71,8 @@ async def _operation(request: ApiRequest, command: Command, key: str | None) -> 
 
 def request_hash(method: str, path: str, body: bytes) -> bytes:
     """What makes two requests the same: method, path, and the JSON of the body whatever its spacing and order."""
-    with suppress(orjson.JSONDecodeError):  # no body, or one that the route does not read: then its bytes count
+    # No body, or one that the route does not read, or deeper than can be written again: then its bytes count.
+    with suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), body))).digest()
 

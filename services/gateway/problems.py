@@ -25,14 +25,20 @@ class Problem(Exception):
     """An answer that is an error. `error`: the stable key; `detail`: what happened, to what, what to do."""
 
     def __init__(
-        self, status: int, error: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
+        self,
+        status: int,
+        error: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.error = error
         self.detail = detail
         self.headers = dict(headers or {})
-        self.members = members
+        self.members = dict(members or {})
 
     def body(self) -> bytes:
         """The problem as JSON. Members of its own cannot hide the standard ones."""
@@ -50,7 +56,9 @@ def invalid(*found: Invalid) -> Problem:
     """The problem of input that was understood but cannot be used."""
     errors = [{"source": each.source, "field": each.field, "message": each.message} for each in found]
     named = ", ".join(f"{each.source} {each.field}".strip() for each in found)
-    return Problem(422, "validation_failed", f"These values cannot be used: {named}; see `errors`.", errors=errors)
+    return Problem(
+        422, "validation_failed", f"These values cannot be used: {named}; see `errors`.", members={"errors": errors}
+    )
 
 
 def not_found(what: str, id: object) -> Problem:
@@ -82,5 +90,11 @@ def unavailable(what: str) -> Problem:
     return Problem(503, "unavailable", detail, headers={"retry-after": str(_RETRY_AFTER_S)})
 
 
+def internal_error() -> Problem:
+    """The problem of a fault of ours. What it is stands in the log alone."""
+    return Problem(500, "internal_error", "This is a fault of ours; it has been logged with the x-request-id.")
+
+
 def _quotable(text: str) -> str:
-    return "".join(c for c in text if c.isprintable() and c not in '"\\')
+    """What of a text may stand between quotes in a header (RFC 6750)."""
+    return "".join(c for c in text if c.isascii() and c.isprintable() and c not in '"\\')

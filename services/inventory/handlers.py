@@ -218,7 +218,7 @@ async def _decide(
         raise Refused("not_found", held_sync_id=str(cmd.held_sync_id))
     decided_by_an_earlier_attempt = bool(progress)
     if row["status"] != "open" and not decided_by_an_earlier_attempt:
-        raise Refused("already_decided", status=row["status"])
+        raise Refused("already_decided", decision=row["status"])
     status = "approved" if cmd.approve else "rejected"
     if not decided_by_an_earlier_attempt:
         await sync_store.mark_decided(conn, row["id"], status, meta.actor, meta.now)

@@ -157,6 +157,26 @@ async def test_a_request_that_takes_too_long_is_answered_all_the_same() -> None:
     assert orjson.loads(sent[1]["body"])["error"] == "unavailable"
 
 
+async def test_an_answer_that_cannot_be_sent_is_a_fault_that_is_told() -> None:
+    async def unsendable(scope: Scope, receive: Receive, send: Send) -> None:
+        "\u0416".encode("latin-1")
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}
+    with structlog.testing.capture_logs() as lines:
+        await Door(unsendable)(scope, receive, send)
+    assert (sent[0]["status"], orjson.loads(sent[1]["body"])["error"]) == (500, "internal_error")
+    assert [line["id"] for line in lines if line["log_level"] == "error"] == [str(scope["state"]["request_id"])]
+    assert (b"x-request-id", str(scope["state"]["request_id"]).encode()) in sent[0]["headers"]
+
+
 async def test_the_command_says_who_asked_by_which_request_and_in_which_trace(alone: World) -> None:
     without = alone.settings.model_copy(
         update={"kafka_bootstrap_servers": ["127.0.0.1:1"]}

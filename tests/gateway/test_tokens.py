@@ -47,6 +47,12 @@ def tampered() -> str:
     return f"{header}.{signed().split('.')[1]}.{signature}"
 
 
+def told_to_check(extension: str) -> str:
+    """A token whose header names an extension that must be understood (RFC 7515, `crit`)."""
+    header = json.dumps({"alg": "HS512", "crit": [extension]}, ensure_ascii=False).encode()
+    return f"{base64.urlsafe_b64encode(header).decode().rstrip('=')}.{signed().partition('.')[2]}"
+
+
 now = time.time
 REFUSED: dict[str, Callable[[], str]] = {
     "expired": lambda: signed(exp=int(now()) - 60),
@@ -73,6 +79,7 @@ REFUSED: dict[str, Callable[[], str]] = {
     "no token but words": lambda: "let me in",
     "too long to be one": lambda: "x" * 10_000,
     "a header of depths": lambda: f"{base64.urlsafe_b64encode(b'[' * 20_000).decode()}.{signed().partition('.')[2]}",
+    "a header that asks for what no header line can say": lambda: told_to_check("\u0416"),
     "a header that is no object": lambda: f"{base64.urlsafe_b64encode(b'[]').decode()}.{signed().partition('.')[2]}",
     "an exp beyond all numbers": lambda: signed(exp=10**400),
 }

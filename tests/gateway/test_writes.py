@@ -10,13 +10,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import orjson
 import pytest
 
 from dev.tokens import OPERATOR_ROLES, mint
 from services.gateway import operations
+from services.gateway.answers import answer_to
 from services.gateway.app import serving
 from services.gateway.gateway import Gateway
 from shared import dead_letters
+from shared.inbox import Recorded
 from shared.process import running
 from tests.gateway.answering import answering, forgetful
 from tests.gateway.world import OPERATOR, World, client, cut
@@ -55,6 +58,24 @@ async def test_a_refusal_is_answered_by_its_code(there: World, operator: httpx.A
     found = answer.json()
     assert (found["error"], found["status"], found["type"]) == ("not_found", 404, "urn:arcadia:problem:not_found")
     assert found["resource_id"] == str(there.fleet.resources["acme-web-0"])
+
+
+def test_what_a_refusal_tells_cannot_change_the_problem_itself() -> None:
+    told = dict.fromkeys(("status", "error", "detail", "headers", "members", "self", "type"), "shadow")
+    status, answer = answer_to(
+        Recorded("refused", code="already_decided", detail=told | {"decision": "approved"}), uuid4()
+    )
+    found = orjson.loads(answer)
+    assert (status, found["status"], found["error"], found["decision"]) == (409, 409, "already_decided", "approved")
+    assert (found["type"], found["headers"]) == ("urn:arcadia:problem:already_decided", "shadow")
+
+
+@pytest.mark.parametrize("depth", [200, 300, 900])
+async def test_a_deep_field_that_is_not_known_is_ignored_too(operator: httpx.AsyncClient, depth: int) -> None:
+    deep = b'{"kind": "droplet", "x": ' + b"[" * depth + b"]" * depth + b"}"
+    headers = {"content-type": "application/json", **key()}
+    first, again = [await operator.post(SYNC, content=deep, headers=headers) for _ in range(2)]
+    assert (first.status_code, again.json()) == (200, first.json())
 
 
 async def test_a_command_that_was_given_up_is_answered_too(alone: World) -> None:

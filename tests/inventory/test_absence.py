@@ -243,7 +243,7 @@ async def test_a_held_sync_is_decided_once(inventory: Inventory) -> None:
     again = await inventory.ask(decide.model_copy(update={"approve": True}))
     unknown = await inventory.ask(DecideHeldSync(held_sync_id=uuid4(), approve=True))
 
-    assert (again.status, again.code, again.detail) == ("refused", "already_decided", {"status": "rejected"})
+    assert (again.status, again.code, again.detail) == ("refused", "already_decided", {"decision": "rejected"})
     assert (unknown.status, unknown.code) == ("refused", "not_found")
 
 
@@ -257,7 +257,7 @@ async def test_when_all_are_back_the_question_has_answered_itself(inventory: Inv
     await inventory.sync(DROPLET)
 
     refused = await inventory.ask(DecideHeldSync(held_sync_id=open_one, approve=True))
-    assert (refused.code, refused.detail) == ("already_decided", {"status": "superseded"})
+    assert (refused.code, refused.detail) == ("already_decided", {"decision": "superseded"})
 
 
 async def test_what_is_first_seen_while_a_walk_is_under_way_is_not_missing_from_it(inventory: Inventory) -> None:
