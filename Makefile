@@ -20,7 +20,7 @@ help: ## this list
 setup: .venv/.complete ## make the environment .venv, as the locks say
 	@echo "ready: .venv/bin/arcadia --help"
 
-demo: .venv/.complete ## tell the story on a stack of its own, from nothing; KEEP=1 leaves the stack running
+demo: .venv/.complete ## tell the story on a stack of its own, from nothing; KEEP=1 lets it run until Ctrl-C
 	@.venv/bin/python -m dev.demo $(if $(KEEP),--keep)
 
 test: .venv/.complete ## all tests but the long ones, on real PostgreSQL and Apache Kafka; ARGS="-k inventory" chooses, ARGS=-n0 runs one by one

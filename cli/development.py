@@ -35,7 +35,7 @@ def token(
     typer.echo(mint(tenant, email, roles, secret=_secret(), lifetime_s=lifetime))
 
 
-def demo(*, keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False) -> None:
+def demo(*, keep: Annotated[bool, typer.Option("--keep", help="Let everything run until Ctrl-C.")] = False) -> None:
     """Tell the story of a fleet, on a stack of its own. Nothing it does leaves this machine."""
     arguments = [sys.executable, "-m", "dev.demo", *(["--keep"] if keep else [])]
     os.execv(sys.executable, arguments)  # noqa: S606 - no shell is meant

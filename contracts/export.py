@@ -215,7 +215,7 @@ def _reference(section: str, name: str) -> Json:
 
 def _keeps(topic: Topic) -> str:
     if topic.compacted:
-        return "the newest message of every key, for good"
+        return "the newest message of every key, until its service has it forgotten"
     return "a day" if topic.retention.days == 1 else f"{topic.retention.days} days"
 
 

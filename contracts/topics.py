@@ -11,7 +11,8 @@ from typing import Literal
 class Topic:
     """One Kafka topic.
 
-    `compacted` topics keep the newest message of every key for good; the others forget after `retention`.
+    `compacted` topics keep the newest message of every key, until its service has it forgotten; the others forget after
+    `retention`.
     `key` says in words what the key is.
     """
 

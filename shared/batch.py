@@ -213,7 +213,8 @@ class Batch:
         """An event nobody here subscribed to is not ours to fail on; a command to us that nobody handles is."""
         message = delivery.known[1]
         if isinstance(message, Command):
-            self.bury(delivery, Failure.of("unhandled", f"{self._service.name} has no handler for {message.TYPE}"))
+            failure = Failure.of("unhandled", f"{self._service.name} has no handler for {message.TYPE}")
+            self.bury(delivery, failure, self._retrying.attempts + 1 if self._retrying else 1)
 
     def fail(self, delivery: Delivery, failure: Failure) -> None:
         """Hold a failing message for another attempt, if it has one left; what comes after it under its key waits."""

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from struct import Struct
 from typing import Any, Self, TypeAlias
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, TopicAlreadyExistsError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
@@ -24,6 +25,8 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from contracts.topics import Topic
 from shared.config import Settings
 from shared.wire import MAX_MESSAGE_BYTES
+
+log = structlog.get_logger(__name__)
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 Records: TypeAlias = tuple[Record, ...]
@@ -34,6 +37,7 @@ PUBLISH_ERRORS = (KafkaError, TimeoutError)
 _OVERHEAD_BYTES = 64 * 1024  # a record's key and a batch's head come on top
 _MAX_RECORDS = 500
 _IDLE_POLL_MS = 200
+_REFETCH_MS = 100
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
 _PRODUCER_START_S = 15.0
@@ -91,6 +95,9 @@ class Subscription:
         self.topics = list(topics)
         self._handle = handle
         self._busy_since: float | None = None
+        self._turn = 0
+        self.unreadable: dict[TopicPartition, str] = {}
+        """Partitions whose records cannot be unpacked, and why; what is in the others goes on."""
         self._broker = KafkaBroker(
             settings.kafka_bootstrap_servers,
             security=_security(settings),
@@ -148,8 +155,9 @@ class Subscription:
         """Records not yet handed over, by topic and partition, as far as the last fetch knows."""
         lag = {}
         consumer: Any = self._consumer
-        for tp in consumer.assignment() if consumer else ():
-            end = consumer.highwater(tp)
+        # (All ends at once: to ask for that of a partition which was taken away meanwhile is an error.)
+        ends = {tp: consumer.highwater(tp) for tp in consumer.assignment()} if consumer else {}
+        for tp, end in ends.items():
             if end is not None:
                 with suppress(KafkaError, TimeoutError):
                     async with asyncio.timeout(1):
@@ -168,8 +176,45 @@ class Subscription:
             self._busy_since = None
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> Records:
-        found = await consumer.getmany(timeout_ms=_IDLE_POLL_MS, max_records=_MAX_RECORDS)
-        return tuple(record for records in found.values() for record in records)
+        """The records that are there, partition by partition; of any, where it has to wait for some.
+
+        Where a partition cannot be read, aiokafka drops what the same call took from others, and the next commit would
+        pass over that: so no call may take from more than one.
+        """
+        failed: Exception | None = None
+        try:
+            records = await _taken(consumer, timeout_ms=_IDLE_POLL_MS, max_records=1)
+        except ConsumerStoppedError:
+            raise
+        except Exception as error:  # most likely told below, by the partition it is of
+            records, failed = [], error
+        partitions = sorted(consumer.assignment())
+        self._turn += 1  # each begins in its turn, so that a long queue in one is not all that is ever read
+        first = self._turn % max(1, len(partitions))
+        for tp in (*partitions[first:], *partitions[:first]):
+            if room := _MAX_RECORDS - len(records):
+                # (What cannot be read was thrown away by the call that found it, and has to be fetched again.)
+                records += await self._read(consumer, tp, room, _REFETCH_MS if failed else 0)
+        self.unreadable = {tp: why for tp, why in self.unreadable.items() if tp in partitions}
+        if failed and not records:
+            if not self.unreadable:
+                log.warning("nothing can be read", topics=self.topics, error=repr(failed))
+            await asyncio.sleep(1)
+        return tuple(records)
+
+    async def _read(self, consumer: AIOKafkaConsumer, tp: TopicPartition, room: int, timeout_ms: int) -> list[Record]:
+        try:
+            records = await _taken(consumer, tp, timeout_ms=timeout_ms, max_records=room)
+        except ConsumerStoppedError:
+            raise
+        except Exception as error:  # each decompressor has its own
+            if tp not in self.unreadable:
+                log.error("a partition cannot be read", topic=tp.topic, partition=tp.partition, error=repr(error))
+            self.unreadable[tp] = f"{tp.topic}[{tp.partition}] cannot be read: {error!r}"
+            return []
+        if records:
+            self.unreadable.pop(tp, None)
+        return records
 
     async def _parse(self, records: Records) -> KafkaAckableMessage:
         # FastStream's own parser decodes headers, so a header that is not UTF-8 would be read again for ever.
@@ -186,6 +231,11 @@ class _Batch(KafkaAckableMessage):
         with suppress(TimeoutError):
             async with asyncio.timeout(_COMMIT_S):
                 await super().ack()
+
+
+async def _taken(consumer: AIOKafkaConsumer, *partitions: TopicPartition, **arguments: int) -> list[Record]:
+    found = await consumer.getmany(*partitions, **arguments)
+    return [record for records in found.values() for record in records]
 
 
 async def _undecoded(message: KafkaAckableMessage) -> Records:
@@ -238,7 +288,8 @@ class Publisher:
 
     async def _lines(self, messages: Sequence[tuple[str, str, bytes | None]]) -> dict[tuple[str, int], list[_Pair]]:
         """The messages by topic and partition. The producer's own `send` costs three times as much per message."""
-        counts = {topic: len(await self._producer.partitions_for(self._prefix + topic)) for topic, *_ in messages}
+        topics = {topic for topic, *_ in messages}
+        counts = {topic: len(await self._producer.partitions_for(self._prefix + topic)) for topic in topics}
         lines: dict[tuple[str, int], list[_Pair]] = {}
         for topic, text, value in messages:
             key = text.encode()
@@ -313,7 +364,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str
         await _wait_for_leaders(admin, [settings.kafka_prefix + topic.name for topic in topics])
         return sorted(topic.name for topic in missing)
     finally:
-        await admin.close()
+        await _ended(admin.close(), _CLOSE_S)
 
 
 async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:

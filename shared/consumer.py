@@ -7,8 +7,8 @@ Four fates of what goes wrong (design of the runtime, docs/architecture.md):
     an outage of database or broker is waited out with growing pauses that hold no transaction
     a bug                           holds back its key alone for some more attempts, then the message is dead
 
-Past a limit of failing messages the consumer stops, so that a bad deploy does not drain a topic: it keeps the batch in
-hand until an operator has decided enough of them, however long that takes, and the topic keeps the rest.
+Past a limit of failing messages the consumer stops, so that a bad deploy does not drain a topic: the batch in hand is
+tried again, or handed back to be fetched again, until an operator has decided enough of them, however long that takes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 _RETRY_IN_PLACE_S = 120.0  # then the batch is handed back: longer than max.poll.interval would cost the membership
 _LONGEST_PAUSE_S = 5.0
+_APART = 10  # messages in a transaction whose contention is their own; their time-outs stay within the poll interval
 _TRIES = 5  # of a batch, before a single message of it is blamed
 _LIMIT_LOOK_S = 1.0  # an operator's decision, and another process's stop, should be seen soon
 _HELD_POLL_S = 0.2
@@ -86,7 +87,7 @@ class Consumer:
     async def handle(self, records: Records) -> None:
         """Handle a batch to its end: when this returns, everything in it is committed or kept as held or dead.
 
-        Raises `HandedBack`.
+        Raises `HandedBack`, or what kept the last message that was left from being given up.
         """
         deliveries = [delivery for record in records if (delivery := delivered(record))]
         with span(f"{self.service.name} batch", records=len(records)):
@@ -98,7 +99,11 @@ class Consumer:
         for seconds in _pauses():
             try:
                 await self._check_limit()
-                return await self._commit(deliveries, split=tries["contention"] >= _TRIES)
+                if tries["contention"] >= _TRIES:
+                    return await self._commit_apart(deliveries, deadline)
+                return await self._commit(deliveries)
+            except HandedBack:
+                raise
             except TooManyFailures:
                 return await self._persist_halves(deliveries, deadline)
             except CONTENTION as error:
@@ -120,8 +125,11 @@ class Consumer:
     async def _pause(self, seconds: float, deadline: float) -> None:
         await pause(self._leaving, seconds)
         if self._leaving.is_set() or time.monotonic() > deadline:
-            log.warning("batch handed back", service=self.service.name)
-            raise HandedBack
+            self._hand_back()
+
+    def _hand_back(self) -> NoReturn:
+        log.warning("batch handed back", service=self.service.name)
+        raise HandedBack
 
     async def _persist_halves(self, deliveries: Sequence[Delivery], deadline: float) -> None:
         middle = len(deliveries) // 2
@@ -141,11 +149,21 @@ class Consumer:
         self._committed(batch, 0.0)
         return None
 
-    async def _commit(self, deliveries: Sequence[Delivery], *, split: bool) -> None:
-        """The whole batch in one transaction. `split`: contention is then treated as the message's own failure."""
+    async def _commit_apart(self, deliveries: Sequence[Delivery], deadline: float) -> None:
+        """Blame each message for its contention. Each may wait for its time-out, so only a few share a transaction."""
+        for start in range(0, len(deliveries), _APART):
+            if start and time.monotonic() > deadline:
+                self._hand_back()
+            await self._check_limit()
+            await self._commit(deliveries[start : start + _APART], contention_is_failure=True)
+
+    async def _commit(self, deliveries: Sequence[Delivery], *, contention_is_failure: bool = False) -> None:
+        """The deliveries in one transaction."""
         started = time.monotonic()
         async with self._database.transaction() as conn:
-            batch = Batch(self.service, self._sender, conn, datetime.now(UTC), contention_is_failure=split)
+            batch = Batch(
+                self.service, self._sender, conn, datetime.now(UTC), contention_is_failure=contention_is_failure
+            )
             await batch.claim(deliveries)
             for run in _runs(self.service, batch.to_handle(deliveries)):
                 await batch.handle(run)

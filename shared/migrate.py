@@ -123,14 +123,14 @@ async def _grant(conn: asyncpg.Connection, schema: str) -> None:
     async with conn.transaction():
         await conn.execute(f"revoke all on all tables in schema {name} from {TENANT_ROLE}, {OPERATOR_ROLE}, public")
         for view in await _published(conn, schema):
-            role = OPERATOR_ROLE if view.startswith("v1_all_") else TENANT_ROLE
+            role = OPERATOR_ROLE if view.split("_")[1] == "all" else TENANT_ROLE
             await conn.execute(f"grant select on {name}.{_identifier(view)} to {role}")
             if view in UNSCOPED_VIEWS:
                 await conn.execute(f"grant select on {name}.{_identifier(view)} to {OPERATOR_ROLE}")
 
 
 async def _published(conn: asyncpg.Connection, schema: str) -> list[str]:
-    rows = await conn.fetch("select viewname from pg_views where schemaname = $1 and viewname like 'v1\\_%'", schema)
+    rows = await conn.fetch("select viewname from pg_views where schemaname = $1 and viewname ~ '^v[0-9]+_'", schema)
     return [row["viewname"] for row in rows]
 
 

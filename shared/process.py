@@ -114,9 +114,10 @@ class Process:
     async def _heartbeat(self) -> None:
         """Tell the table `processes`, and the metrics, how this process is."""
         while True:
+            lag = await self._lag()
             with suppress(DatabaseAway):
                 async with self.database.connection() as conn:
-                    await self._beat(conn)
+                    await self._beat(conn, lag)
             await asyncio.sleep(_HEARTBEAT_S)
 
     async def say_goodbye(self) -> None:
@@ -125,9 +126,8 @@ class Process:
             async with asyncio.timeout(_GOODBYE_S), self.database.connection() as conn:
                 await conn.execute("delete from processes where id = $1", self._id)
 
-    async def _beat(self, conn: Connection) -> None:
+    async def _beat(self, conn: Connection, lag: Mapping[tuple[str, int], int]) -> None:
         name = self.service.name
-        lag = await self._lag()
         report = process_report(self._started) | {
             "relay": self.relay.leading,
             "stopped": self.consumer.stopped,
@@ -177,10 +177,12 @@ class Process:
         alive = await self.alive()
         silent = self._silent_for()
         too_old = age is not None and age > _OUTBOX_TOO_OLD_S
+        unreadable = [why for subscription in self.subscriptions for why in subscription.unreadable.values()]
         return {
             "database": None,
             "broker": f"no answer to a fetch for {silent:.0f} s" if silent > _SILENT_AFTER_S else None,
             "consumer": "stopped: too many messages fail" if self.consumer.stopped else alive["consumer"],
+            "topics": "; ".join(unreadable) or None,
             "outbox": f"the oldest message waits for {age:.0f} s" if too_old else None,
         }
 
@@ -201,13 +203,18 @@ async def running(service: Service[Any], settings: Settings) -> AsyncIterator[Pr
         background = [asyncio.create_task(guarded(run)) for run in process.background()]
         stack.push_async_callback(cancelled, background)
         stack.push_async_callback(process.relay.drain, _FLUSH_S)
+        stack.push_async_callback(_stop_all, process.subscriptions)
         for subscription in process.subscriptions:
             await patiently(subscription.start, "broker")
-            stack.push_async_callback(subscription.stop)
         stack.callback(process.consumer.leave)
         log.info("service started", service=service.name, topics=service.consumed_topics())
         yield process
         log.info("service stops", service=service.name)
+
+
+async def _stop_all(subscriptions: Sequence[Subscription]) -> None:
+    """Stop them side by side: each may have a batch in hand."""
+    await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
 
 
 class Part(Protocol):
@@ -249,7 +256,7 @@ async def _serve(
     health = HealthServer(settings.health_host, settings.health_port)
     health.ready["process"] = _starting
     async with AsyncExitStack() as stack:
-        serving = asyncio.create_task(health.run())
+        serving = asyncio.create_task(guarded(health.run))
         stack.push_async_callback(cancelled, [serving])
         for manager in managers:
             part: Part = await stack.enter_async_context(manager)
@@ -280,9 +287,7 @@ async def guarded(run: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await run()
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
+        except Exception:
             log.exception("background part failed; starting it again", part=getattr(run, "__qualname__", str(run)))
         await asyncio.sleep(_STARTUP_PAUSE_S)
 

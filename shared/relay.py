@@ -30,7 +30,8 @@ LEASE_S = 8.0
 SEND_TIMEOUT_S = 4.0
 # Kafka forgets a name that opened no publisher for a week (`transactional.id.expiration.ms`), and whom to refuse.
 PUBLISHER_LIFE_S = 3600.0
-_RENEW_BELOW_S = 6.0  # between the two, so that a batch that is read slowly can still be sent
+_RENEW_BELOW_S = 6.0  # more than a sending may take, so that a batch that is read slowly can still be sent
+_RELEASE_S = 2.0
 _BATCH = 5000
 _BATCH_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.25  # only for what no wake-up announced: a lost notification, a successor's first look
@@ -71,10 +72,10 @@ class Relay:
 
     async def drain(self, seconds: float) -> None:
         """Wait until the outbox is empty or another process leads, some seconds at most."""
-        deadline = time.monotonic() + seconds
         with suppress(*OUTAGES):
-            while time.monotonic() < deadline and await self._has_work():
-                await asyncio.sleep(0.02)
+            async with asyncio.timeout(seconds):
+                while await self._has_work():
+                    await asyncio.sleep(0.02)
 
     async def _has_work(self) -> bool:
         return self.leading and bool(await self._database.pool.fetchval("select exists (select from outbox)"))
@@ -159,7 +160,8 @@ class Relay:
 
     async def _release(self) -> None:
         with suppress(*OUTAGES):  # also where this process only just failed to publish: another may fare better
-            await self._database.pool.execute("delete from relay_lease where holder = $1", self.instance)
+            async with asyncio.timeout(_RELEASE_S):
+                await self._database.pool.execute("delete from relay_lease where holder = $1", self.instance)
 
     async def _listen(self) -> None:
         """Hear the other replicas' notifications, on a connection of its own."""

@@ -15,11 +15,12 @@ from contracts.runtime import Reason
 CONTENT_TYPE = b"application/cloudevents+json; charset=UTF-8"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
+_LONGEST_ATTRIBUTE = 2000
 _NUL_ESCAPED = b"\\u0000"
 _NUL = "text with the character U+0000, which PostgreSQL cannot keep"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Unreadable(Exception):
     """A record that is no message of ours. `envelope` is there where at least that could be read."""
 
@@ -49,6 +50,8 @@ def decode(raw: bytes) -> tuple[Envelope, Message]:
         envelope = Envelope.model_validate_json(raw)
     except ValidationError as error:
         raise Unreadable("undecodable", describe(error)) from None
+    if len(raw) > _LONGEST_ATTRIBUTE:
+        _refuse_long(envelope)
     if _NUL_ESCAPED in raw:
         _refuse_nul(envelope)
     try:
@@ -64,6 +67,13 @@ def decode(raw: bytes) -> tuple[Envelope, Message]:
 def holds_nul(raw: bytes, value: Any) -> bool:
     """Whether a value holds U+0000, in a text or a key. `raw` is its JSON: a look at that first costs nothing."""
     return _NUL_ESCAPED in raw and _holds_nul(value)
+
+
+def _refuse_long(envelope: Envelope) -> None:
+    """What is said about a message repeats its attributes, and must fit into a message itself."""
+    for name, value in envelope:
+        if isinstance(value, str) and len(value) > _LONGEST_ATTRIBUTE:
+            raise Unreadable("undecodable", f"{name} is longer than {_LONGEST_ATTRIBUTE} characters")
 
 
 def _refuse_nul(envelope: Envelope) -> None:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from typing import get_args
 
 from dev.demo.screen import Screen
@@ -19,7 +20,7 @@ from dev.tokens import OPERATOR_ROLES, mint
 def main() -> int:
     """Tell the story; 1 when it could not be told."""
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
+    parser.add_argument("--keep", action="store_true", help="let everything run until Ctrl-C")
     parser.add_argument("--kafka", choices=get_args(KafkaKind), help="default: the best that this machine serves")
     chosen = parser.parse_args()
     try:
@@ -34,13 +35,13 @@ def main() -> int:
 
 async def _play(screen: Screen, *, keep: bool, kafka: KafkaKind | None) -> None:
     screen.chapter("Arcadia Cloud", "PostgreSQL, Kafka, a stand-in for DigitalOcean and the services, on this machine.")
-    async with stage(screen, keep=keep, kafka=kafka) as everything:
+    async with stage(screen, kafka=kafka) as everything:
         await tell(everything, screen)
         if keep:
             _say_how_to_go_on(screen, everything)
-    screen.step(
-        "everything runs on" if keep else "everything is stopped and removed; `make demo KEEP=1` leaves it running"
-    )
+            with suppress(asyncio.CancelledError):  # what Ctrl-C makes of it
+                await asyncio.Event().wait()
+    screen.step("everything is stopped and removed" + ("" if keep else "; `make demo KEEP=1` waits with that"))
 
 
 def _say_how_to_go_on(screen: Screen, everything: Stage) -> None:
@@ -49,7 +50,7 @@ def _say_how_to_go_on(screen: Screen, everything: Stage) -> None:
     path.touch(mode=0o600)
     path.write_text(exports)
     token = mint("platform", "ops@arcadia.example", OPERATOR_ROLES)
-    screen.chapter("Go on", "Everything is left running.")
+    screen.chapter("Go on", "Everything runs until Ctrl-C. In another terminal, here:")
     ask = f"curl -H 'authorization: Bearer {token}' {everything.gateway}/api/v1/inventory?limit=2"
     screen.table(
         ["for", "do"],
@@ -57,7 +58,6 @@ def _say_how_to_go_on(screen: Screen, everything: Stage) -> None:
             ["the API's documentation", f"{everything.gateway}/api/v1/schema"],
             ["asking it", ask],
             ["the command line", f". {os.path.relpath(path)} && .venv/bin/arcadia status"],
-            ["ending it", ".venv/bin/arcadia stack stop --name demo"],
         ],
     )
 

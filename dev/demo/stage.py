@@ -88,9 +88,11 @@ class Caller:
 
 
 @asynccontextmanager
-async def stage(screen: Screen, *, keep: bool, kafka: KafkaKind | None = None) -> AsyncIterator[Stage]:
-    """Start everything; stop it at the end, or leave it running with `keep`. `kafka`: default, the best there is."""
-    stack = Stack("demo", stand_ins=("digitalocean",), kafka=kafka, ephemeral=not keep, say=screen.step)
+async def stage(screen: Screen, *, kafka: KafkaKind | None = None) -> AsyncIterator[Stage]:
+    """Start everything; stop and remove it at the end. `kafka`: default, the best there is."""
+    stack = Stack("demo", stand_ins=("digitalocean",), kafka=kafka, ephemeral=True, say=screen.step)
+    if any(server.running for server in stack.recorded().values()):
+        raise DemoFailed("a demo runs already; end it first (Ctrl-C there, or: arcadia stack stop --name demo)")
     with stack:
         environment = _environment(stack)
         settings = Settings(
@@ -102,14 +104,12 @@ async def stage(screen: Screen, *, keep: bool, kafka: KafkaKind | None = None) -
         screen.step("schemas, roles and tables: up to date")
         logs = stack.root / ".stack" / "demo-logs"  # beside the stack's own directory, which goes with it
         logs.mkdir(exist_ok=True)
-        with services_running(logs, environment, keep=keep):
+        with services_running(logs, environment):
             gateway = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
             await gateway_ready(gateway, logs)
             screen.step(f"services: {', '.join(SERVICES)}, a process each; the gateway is {gateway}")
             async with Control(stack.settings["DO_API_URL"]) as provider:
                 yield Stage(settings, environment, gateway, provider, logs)
-        if keep:
-            stack.leave()
 
 
 def _environment(stack: Stack) -> dict[str, str]:
@@ -135,23 +135,19 @@ async def _migrate(settings: Settings) -> None:
 
 
 @contextmanager
-def services_running(logs: Path, environment: dict[str, str], *, keep: bool) -> Iterator[None]:
+def services_running(logs: Path, environment: dict[str, str]) -> Iterator[None]:
     """Each service as its own process, its log in `logs`."""
-    processes = [_start(name, logs, environment, keep=keep) for name in SERVICES]
+    processes = [_start(name, logs, environment) for name in SERVICES]
     try:
         yield
-    except BaseException:
-        keep = False
-        raise
     finally:
-        if not keep:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait(30)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(30)
 
 
-def _start(name: str, logs: Path, environment: dict[str, str], *, keep: bool) -> subprocess.Popen[bytes]:
+def _start(name: str, logs: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with (logs / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "cli.main", "run", name],
@@ -159,7 +155,6 @@ def _start(name: str, logs: Path, environment: dict[str, str], *, keep: bool) ->
             env=environment,
             stdout=log,
             stderr=log,
-            start_new_session=keep,
         )
 
 

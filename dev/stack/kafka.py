@@ -163,7 +163,10 @@ def _java_version(java: str) -> int:
 def _maven(*goals: str) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise StackError("X, macOS: `brew install maven`)")
+        raise StackError(
+            "Kafka's jars are not downloaded yet, and there is no Maven; install it (Debian: "
+            "`apt-get install maven`, macOS: `brew install maven`)"
+        )
     # The caller's own settings for Maven (proxies, mirrors, heap) are honoured, and a checksum must match.
     chosen = {name: value for name, value in os.environ.items() if name.startswith(("MAVEN_", "JAVA_"))}
     run(

@@ -17,7 +17,7 @@ STRIKES = 3
 
 IMPLAUSIBLE_SHARE = 0.2
 IMPLAUSIBLE_COUNT = 5
-"""More than this share of a kind, and at least so many, do not vanish between two walks without somebody knowing."""
+"""More than this share of a kind, and at least so many, are not missing at once without somebody knowing."""
 
 
 class Happening(StrEnum):
@@ -102,7 +102,7 @@ def _fields(seen: Seen, meaningless: AbstractSet[str]) -> dict[str, Any]:
 
 
 def is_implausible(missing: int, known: int) -> bool:
-    """Whether so many of a kind can hardly have gone since the last walk: then an operator decides.
+    """Whether so many of a kind can hardly be gone: then an operator decides. Those count too that were missing before.
 
     A handful is believed, but not that all of several are gone: a token without the scope is answered with empty lists.
     """

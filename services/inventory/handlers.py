@@ -191,6 +191,7 @@ async def _retenant_page(project_id: UUID, conn: Connection, meta: Meta) -> tupl
             "its project was classified",
         )
         for row in rows
+        if row["forgotten_at"] is None
     ]
     return len(rows), await history.record(conn, happened, meta)
 

@@ -185,14 +185,18 @@ async def move_resources(conn: Connection, project_id: UUID, members: Sequence[t
 
 
 async def retenant_resources(conn: Connection, project_id: UUID, limit: int) -> list[Row]:
-    """Let resources follow their project's tenant, some at a go. Gives those that changed, with `old_tenant_id`."""
+    """Let resources follow their project's tenant, some at a go. Gives those that changed, with `old_tenant_id`.
+
+    Also those that the bus was told to forget, whose versions stay: they may come back.
+    """
     return await conn.fetch(
         """
-        update cloud_resources r set tenant_id = p.tenant_id, version = r.version + 1
+        update cloud_resources r
+        set tenant_id = p.tenant_id, version = case when r.forgotten_at is null then r.version + 1 else r.version end
         from cloud_projects p
         where p.id = $1 and r.id in (
           select id from cloud_resources
-          where project_id = $1 and deployment_id is null and forgotten_at is null
+          where project_id = $1 and deployment_id is null
             and tenant_id is distinct from (select tenant_id from cloud_projects where id = $1)
           order by id limit $2)
         returning old.tenant_id as old_tenant_id, new.*

@@ -21,7 +21,7 @@ from services.inventory.kinds import KIND_OF_URN
 from services.inventory.project_store import Row
 from services.inventory.provider import Provider
 from services.inventory.sync_store import Sync
-from services.inventory.walks import finish, step, walking
+from services.inventory.walks import DOUBTS_KEPT, finish, step, walking
 from shared.db import Connection
 from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, Refused, Walk
 from shared.jobs import JobRun
@@ -32,8 +32,9 @@ log = structlog.get_logger(__name__)
 KIND = "project"
 """What the projects are called in `syncs` and in a sync's numbers."""
 
-MEMBERS_UNTIL = "members_until"
-"""In a job's progress: the project, in the order of the provider's ids, whose list was walked last."""
+MEMBERS = "members"
+"""In a job's progress: how far the projects' lists were walked (`until`, in the order of the provider's ids), how many
+resources `moved`, and the `doubts`."""
 
 INTERNAL_PROJECT = "skyai-internal"
 """The project of the platform itself. It is made where there is none of this name."""
@@ -139,14 +140,14 @@ async def _walk_members(
 
     There may be many projects, each with a list of its own: where the job was put off amid them, it goes on from there.
     """
-    moved, doubts = 0, []
-    for provider_id in sorted(id for id in ids if id > done.get(MEMBERS_UNTIL, "")):
+    so_far = done.setdefault(MEMBERS, {"until": "", "moved": 0, "doubts": []})
+    for provider_id in sorted(id for id in ids if id > so_far["until"]):
         walk = run.resources.do.project_resources(provider_id)
-        moved += await _walk_members_of(run, sync, ids[provider_id], walk)
-        doubts += walk.doubts
-        done[MEMBERS_UNTIL] = provider_id
-    done.pop(MEMBERS_UNTIL, None)
-    return moved, doubts
+        so_far["moved"] += await _walk_members_of(run, sync, ids[provider_id], walk)
+        so_far["doubts"] = [*so_far["doubts"], *walk.doubts][:DOUBTS_KEPT]
+        so_far["until"] = provider_id
+    del done[MEMBERS]
+    return so_far["moved"], so_far["doubts"]
 
 
 async def _walk_members_of(run: JobRun[Provider], sync: Sync, project_id: UUID, walk: Walk) -> int:

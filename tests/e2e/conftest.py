@@ -35,7 +35,7 @@ async def system(settings: Settings, tmp_path: Path) -> AsyncIterator[Stage]:
             "INVENTORY_STRIKE_MINUTES": "0",
             "LOG_FORMAT": "console",
         }
-        with services_running(tmp_path, environment, keep=False):
+        with services_running(tmp_path, environment):
             gateway = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
             await gateway_ready(gateway, tmp_path)
             async with provider.control() as control:

@@ -166,6 +166,24 @@ async def test_resources_take_their_projects_tenant_and_follow_it(inventory: Inv
     assert await tenants(inventory) == ["globex"] * 4
 
 
+async def test_what_the_bus_was_told_to_forget_changes_its_tenant_in_silence(inventory: Inventory) -> None:
+    await inventory.provider.reset(droplets=2, projects=1)
+    await inventory.sync()
+    await classify(inventory, "arcadia", tenant_id="acme")
+    (forgotten, *_) = await inventory.resources()
+    await inventory.fetch(
+        "update cloud_resources set deleted_at = now(), forgotten_at = now() where id = $1", forgotten["id"]
+    )
+
+    await classify(inventory, "arcadia", tenant_id="globex")
+
+    assert await tenants(inventory) == ["globex"] * 2
+    (after,) = await inventory.resources("forgotten_at is not null")
+    assert after["version"] == forgotten["version"]
+    events = "select * from cloud_resource_events where tenant_id = 'globex' and resource_id = $1"
+    assert await inventory.fetch(events, forgotten["id"]) == []
+
+
 async def test_an_unknown_project_cannot_be_classified(inventory: Inventory) -> None:
     refused = await inventory.ask(ClassifyProject(project_id=uuid4(), tenant_id="acme", fields=["tenant_id"]))
     assert (refused.status, refused.code) == ("refused", "not_found")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from uuid import UUID, uuid4
 
 import httpx
@@ -153,6 +154,30 @@ async def test_a_sync_that_is_put_off_amid_the_projects_lists_goes_on_from_there
     asked = {entry.path for entry in (await inventory.provider.requests("/v2/projects/")).requests}
     assert asked == set(lists[2:])
     assert first not in asked
+
+
+async def test_a_doubt_from_before_a_sync_was_put_off_still_counts_after_it(hasty_inventory: Inventory) -> None:
+    inventory = hasty_inventory
+    await fleet(inventory, 12)
+    await inventory.sync()
+    ((default,),) = await inventory.fetch("select provider_id from cloud_projects where is_default")
+    last = ""
+    for n in count():  # until one comes after it: lists are walked in the order of ids
+        if (last := await inventory.provider.add_project(f"tenant-{n}")) > default:
+            break
+    await inventory.provider.arm(Fault(effect="short_page", path=f"/v2/projects/{default}/resources", rows=1))
+    for path in (f"/v2/projects/{last}/resources", "/v2/droplets"):
+        await inventory.provider.arm(Fault(effect="status", path=path, status=503))
+    (sync,) = await inventory.send(SyncInventory(), expires=within(hours=1))
+    await put_off(inventory)
+    await inventory.provider.disarm()
+    await hurry(inventory)
+
+    result = (await inventory.outcome(sync)).result or {}
+
+    assert (result["project"]["complete"], result["droplet"]["complete"]) == (False, True)
+    (walk,) = await inventory.fetch("select * from syncs where kind = 'project' order by id desc limit 1")
+    assert (walk["status"], len(walk["doubts"])) == ("incomplete", 1)
 
 
 async def test_a_projects_list_that_is_not_shown_whole_makes_the_walk_incomplete(inventory: Inventory) -> None:

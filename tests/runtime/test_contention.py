@@ -103,6 +103,26 @@ async def test_contention_that_stays_is_the_messages_own_failure(probe: Probe) -
     assert (await probe.reply(envelopes[1].id)).status == "failed"
 
 
+async def test_of_many_in_contention_the_first_are_held_before_the_last_are_tried(own_probe: Probe) -> None:
+    """Each may wait for its time-out: all in one transaction would take longer than a member may be silent."""
+    held: list[int] = []
+
+    async def contend(cmd: Poke, conn: Connection, meta: Meta) -> Outcome:
+        held.append(await conn.fetchval("select count(*) from dead_letters where attempts > 0"))
+        await _slow_statement(conn)
+        return Outcome()
+
+    names = [f"crowd {n}" for n in range(25)]
+    own_probe.acts |= dict.fromkeys(names, contend)
+    ids = await own_probe.send(*(Poke(name=name) for name in names))
+    async with at_work(own_probe):
+        await own_probe.row("select 1 from dead_letters where attempts > 0 having count(*) = 25")
+        assert {0, 10, 20} <= set(held)
+        own_probe.acts.clear()
+        for id in ids:
+            assert (await own_probe.outcome(id))["status"] == "ok"
+
+
 async def test_ddl_under_way_is_no_bug(probe: Probe) -> None:
     """A migration changes a table whose statements are prepared already."""
 

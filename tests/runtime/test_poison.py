@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import confluent_kafka
 import orjson
 import pytest
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import CorruptRecordException
 
 from shared.ids import uuid7
 from shared.wire import encode
-from tests.runtime.probe import POKES, REPLIES, Overheard, Poke, Poked, Probe, envelope_of, record_of
+from tests.runtime.probe import (
+    COMMANDS,
+    POKES,
+    REPLIES,
+    Overheard,
+    Poke,
+    Poked,
+    Probe,
+    at_work,
+    envelope_of,
+    record_of,
+    until,
+)
 
 
 def raw(**changes: Any) -> bytes:
@@ -27,6 +43,7 @@ POISON = {
     "an id that is none": (raw(id="seven"), "undecodable"),
     "a time without its offset": (raw(expires="2026-01-01T00:00:00"), "undecodable"),
     "NUL in an attribute": (raw(tenantid="a\0b"), "undecodable"),
+    "an attribute without end": (raw(tenantid="a" * 3_000_000), "undecodable"),
     "too deep": (b'{"data":' * 50_000 + b"1" + b"}" * 50_000, "undecodable"),
     "an unknown type": (raw(type="arcadia.probe.later.v9"), "unknown_type"),
     "invalid data": (raw(data={"name": 7}), "invalid"),
@@ -131,3 +148,48 @@ async def test_a_message_from_the_future_or_of_absurd_numbers_does_no_harm(probe
     expired = raw(id=str(uuid7()), expires=datetime(1, 1, 1, tzinfo=UTC))
     await probe.produce((b"absurd", absurd.replace(b"1e308", b"1e999999")), (b"x", expired), record_of(good))
     assert (await probe.outcome(good.id))["status"] == "ok"
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_what_others_compress_is_read(probe: Probe, codec: str) -> None:
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": probe.settings.kafka_bootstrap_servers[0], "compression.type": codec}
+    )
+    envelope = envelope_of(Poke(name=f"by {codec}", note="x" * 1000))
+    key, value = record_of(envelope)
+    producer.produce(probe.settings.kafka_prefix + COMMANDS, key=key, value=value, partition=1)
+    assert await asyncio.to_thread(producer.flush, 10) == 0
+    assert (await probe.outcome(envelope.id))["status"] == "ok"
+
+
+async def test_a_partition_that_cannot_be_read_takes_nothing_from_the_others(
+    own_probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka drops what it had taken from other partitions when one raises."""
+    unpacked = PartitionRecords._consumer_record
+
+    def corrupt(self: Any, tp: Any, record: Any) -> Any:
+        if record.value == b"corrupt":
+            raise CorruptRecordException("not what was written")
+        return unpacked(self, tp, record)
+
+    monkeypatch.setattr(PartitionRecords, "_consumer_record", corrupt)
+    good = [envelope_of(Poke(name=f"order {n}")) for n in range(40)]
+    for round in (good[:20], good[20:]):
+        await own_probe.produce((b"corrupt", b"corrupt"), partition=2)
+        for n, envelope in enumerate(round):
+            await own_probe.produce(record_of(envelope), partition=(0, 1, 3)[n % 3])
+    behind = envelope_of(Poke(name="behind"))
+    await own_probe.produce(record_of(behind), partition=2)
+    async with at_work(own_probe) as process:
+        for envelope in good:
+            assert (await own_probe.outcome(envelope.id))["status"] == "ok"
+
+        async def told() -> bool:
+            return f"{COMMANDS}[2] cannot be read: CorruptRecordException" in str((await process.ready())["topics"])
+
+        await until(told, 5, "nobody says that the partition cannot be read")
+        assert await own_probe.effects("behind") == []
+        monkeypatch.undo()
+        assert (await own_probe.outcome(behind.id))["status"] == "ok"
+        assert (await process.ready())["topics"] is None

@@ -134,7 +134,7 @@ async def test_a_process_reports_its_health_and_its_work(healthy: tuple[Settings
     async with world(settings, tmp_path) as there:
         (replica,) = there.start("ledger")
         ready = await health.becomes("/readyz", 200)
-        assert ready["checks"]["ledger"] == dict.fromkeys(("database", "broker", "consumer", "outbox"))
+        assert ready["checks"]["ledger"] == dict.fromkeys(("database", "broker", "consumer", "topics", "outbox"))
         (id,) = await there.send([Deposit(account="a", amount=5)], tenant_id="tenant-a")
         await there.send([Deposit(account="a", amount=-1)])
         await there.outcomes([id])

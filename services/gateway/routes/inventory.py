@@ -134,7 +134,7 @@ _EVENT = {
     "resource_id": _RESOURCE["id"],
     "event_type": "deleted",
     "changes": {},
-    "reason": "missing from three complete syncs",
+    "reason": "missing from three complete walks",
     "actor": "scheduler",
     "tenant_id": "acme",
     "version": 3,
