@@ -286,3 +286,4 @@ def test_a_stack_of_a_name_is_started_found_and_stopped() -> None:
     finally:
         assert shell("stack", "stop", *name).code == 0
     assert shell("stack", "status", *name).code == 1
+    Stack(name[1]).remove()

