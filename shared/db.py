@@ -138,27 +138,33 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection outside any transaction. Raises `DatabaseAway`, now or from the block."""
-        failed: Exception | None = None
+        connection = await self._acquired()
         try:
-            async with self._turn(), self.pool.acquire(timeout=_CONNECT_TIMEOUT_S) as connection:
+            yield connection
+        except Exception as error:
+            if is_away(connection, error):
+                raise _away(error) from error
+            raise
+        finally:
+            await self._released(connection)
+
+    async def _acquired(self) -> PoolConnectionProxy[Any]:
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await self._turns.acquire()
                 try:
-                    yield connection
-                except Exception as error:
-                    failed = error
-                    if is_away(connection, error):
-                        raise _away(error) from error
+                    return await self.pool.acquire()
+                except BaseException:
+                    self._turns.release()
                     raise
         except (*_SERVER_AWAY, OSError) as error:
-            if error is failed:
-                raise
-            raise _away(error) from error  # the pool could not connect
+            raise _away(error) from error
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            await self._turns.acquire()
+    async def _released(self, connection: PoolConnectionProxy[Any]) -> None:
         try:
-            yield
+            await self.pool.release(connection)
+        except (*_SERVER_AWAY, OSError) as error:
+            raise _away(error) from error
         finally:
             self._turns.release()
 

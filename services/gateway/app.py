@@ -99,6 +99,7 @@ def _configuration(app: Litestar) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks where a request comes from
         timeout_graceful_shutdown=_GRACE_S,
     )
 
