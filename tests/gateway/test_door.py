@@ -139,10 +139,8 @@ async def test_with_the_database_away_it_says_so_and_goes_on_when_it_is_back(alo
         assert (await http.get("/api/v1/inventory")).json()["count"] == 4
 
 
-async def test_a_request_that_takes_too_long_is_answered_all_the_same() -> None:
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(60)
-
+async def answers_of(door: Door) -> tuple[list[Any], str]:
+    """What a door sends in answer to a request, and the request's id."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -152,7 +150,15 @@ async def test_a_request_that_takes_too_long_is_answered_all_the_same() -> None:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}
-    await Door(slow, timeout_s=0.05)(scope, receive, send)
+    await door(scope, receive, send)
+    return sent, str(scope["state"]["request_id"])
+
+
+async def test_a_request_that_takes_too_long_is_answered_all_the_same() -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(60)
+
+    sent, _ = await answers_of(Door(slow, timeout_s=0.05))
     assert sent[0]["status"] == 503
     assert orjson.loads(sent[1]["body"])["error"] == "unavailable"
 
@@ -161,20 +167,11 @@ async def test_an_answer_that_cannot_be_sent_is_a_fault_that_is_told() -> None:
     async def unsendable(scope: Scope, receive: Receive, send: Send) -> None:
         "\u0416".encode("latin-1")
 
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}
     with structlog.testing.capture_logs() as lines:
-        await Door(unsendable)(scope, receive, send)
+        sent, request_id = await answers_of(Door(unsendable))
     assert (sent[0]["status"], orjson.loads(sent[1]["body"])["error"]) == (500, "internal_error")
-    assert [line["id"] for line in lines if line["log_level"] == "error"] == [str(scope["state"]["request_id"])]
-    assert (b"x-request-id", str(scope["state"]["request_id"]).encode()) in sent[0]["headers"]
+    assert [line["id"] for line in lines if line["log_level"] == "error"] == [request_id]
+    assert (b"x-request-id", request_id.encode()) in sent[0]["headers"]
 
 
 async def test_the_command_says_who_asked_by_which_request_and_in_which_trace(alone: World) -> None:
