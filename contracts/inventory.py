@@ -35,11 +35,19 @@ class PowerInterval(Contract):
 
 
 class SizeInterval(Contract):
-    """A time during which a resource was of a size."""
+    """A time during which a resource was of a size: a plan (`size_slug`), or so many gigabytes, None while unknown."""
 
     size_slug: str | None
+    size_gb: float | None = None
     since: datetime
     until: datetime | None = None
+
+
+class Parent(Contract):
+    """Another resource, by its kind and the provider's id. It may be gone, or not known yet."""
+
+    kind: ResourceKind
+    provider_id: str
 
 
 _TOLD = "in the current and the previous month, as syncs saw it, oldest first; nothing for the time when it was gone."
@@ -48,8 +56,9 @@ _TOLD = "in the current and the previous month, as syncs saw it, oldest first; n
 class Resource(Contract):
     """A resource at the provider, as last seen.
 
-    `tenant_id` is that of the deployment when linked, else that of the project, else None. `attrs` holds what is
-    special to the kind, without secrets. `deleted_at` marks a tombstone: gone there, restored when seen again.
+    `tenant_id` is that of the deployment when linked, else that of the project, else what a tag `tenant:<id>` says,
+    else its parent's, else None. `attrs` holds what is special to the kind, without secrets. `deleted_at` marks a
+    tombstone: gone there, restored when seen again.
     """
 
     id: UUID
@@ -65,6 +74,11 @@ class Resource(Contract):
     project_id: UUID | None
     tenant_id: str | None
     deployment_id: UUID | None
+    parent: Parent | None = Field(
+        default=None,
+        description="What it was taken of (a snapshot, a backup), or the Kubernetes cluster that made it. What a "
+        "cluster made is attributed with the cluster, and never by itself.",
+    )
     links: list[LinkInterval] = Field(description="Those that touch the current or the previous month, oldest first.")
     power: list[PowerInterval] = Field(default_factory=list, description=f"Its states {_TOLD}")
     sizes: list[SizeInterval] = Field(default_factory=list, description=f"Its sizes {_TOLD}")
@@ -275,6 +289,18 @@ class UnlinkResource(Command):
 
     def key(self) -> str:
         return str(self.resource_id)
+
+
+class MeasureBucket(Command):
+    """List a Spaces bucket's objects, to know its size and where it is. Sent by syncs, once a day for each bucket."""
+
+    TYPE: ClassVar[str] = "arcadia.inventory.measure-bucket.v1"
+    TOPIC: ClassVar[str] = COMMANDS
+
+    bucket: str = Field(min_length=1, max_length=255)
+
+    def key(self) -> str:
+        return f"{ResourceKind.SPACES_BUCKET}:{self.bucket}"
 
 
 class ClassifyProject(Command):

@@ -1,4 +1,4 @@
-"""The kinds of resources that exist at the provider. How each is listed is the inventory service's knowledge."""
+"""The kinds of resources at the provider, and of usage. How a kind is listed is the inventory service's knowledge."""
 
 from __future__ import annotations
 
@@ -22,3 +22,13 @@ class ResourceKind(StrEnum):
     FIREWALL = "firewall"
     APP = "app"
     CONTAINER_REGISTRY = "container_registry"
+
+
+class BillingKind(StrEnum):
+    """What usage is counted in, and plans are priced by: those kinds that resources show."""
+
+    DROPLET_HOURS = "droplet_hours"
+    SPACES_GB_MONTH = "spaces_gb_month"
+    SNAPSHOT_GB_MONTH = "snapshot_gb_month"
+    BACKUP_GB_MONTH = "backup_gb_month"
+    DNS_ZONES = "dns_zones"

@@ -65,6 +65,14 @@ class Settings(BaseSettings):
         default=1.0, ge=0, description="The share of the provider's rate limits that this process may use; 0: no limit."
     )
 
+    spaces_access_key_id: SecretStr | None = Field(
+        default=None, description="A key for Spaces that may list buckets; without one their sizes stay unknown."
+    )
+    spaces_secret_access_key: SecretStr | None = Field(default=None, description="The secret of that key.")
+    spaces_url: str = Field(
+        default="https://{region}.digitaloceanspaces.com", description="Spaces; `{region}` stands for the region."
+    )
+
     inventory_strike_minutes: float = Field(
         default=30.0, ge=0, description="A resource is struck again after so many minutes at the earliest."
     )

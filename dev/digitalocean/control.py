@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter
@@ -38,6 +39,14 @@ class TrueProject(BaseModel):
     resources: int
 
 
+class TrueThing(BaseModel):
+    """A resource of another kind: its JSON as the API gives it, and where it is."""
+
+    id: str
+    project_id: str | None
+    row: dict[str, Any]
+
+
 class Truth(BaseModel):
     """Everything that is there."""
 
@@ -66,6 +75,7 @@ class ControlRefused(Exception):
 
 
 _faults = TypeAdapter(list[ArmedFault])
+_things = TypeAdapter(list[TrueThing])
 
 
 class Control:
@@ -106,7 +116,7 @@ class Control:
         return TypeAdapter(list[TrueDroplet]).validate_python(made["rows"])
 
     async def change_droplet(self, id: int, **fields: Any) -> TrueDroplet:
-        """Rename, retag, resize, switch off or on, or move: name, tags, size, status, project_id."""
+        """Rename, retag, resize, switch, move: name, tags, size, status, project_id; or `shown`: what its JSON says."""
         return TrueDroplet.model_validate(await self._do("PATCH", f"droplets/{id}", fields))
 
     async def delete_droplet(self, id: int) -> None:
@@ -125,6 +135,22 @@ class Control:
     async def delete_project(self, id: str) -> None:
         """Delete a project; what is in it goes to the default one."""
         await self._do("DELETE", f"projects/{id}")
+
+    async def things(self, family: str) -> list[TrueThing]:
+        """All of a family of resources (its plural, as in `/v2/...`; `buckets` and `backups` too), as they are."""
+        return _things.validate_python((await self._do("GET", family))[family])
+
+    async def add_thing(self, family: str, **fields: Any) -> TrueThing:
+        """One more, at once; the fields are those of its JSON, and have defaults."""
+        return TrueThing.model_validate((await self._do("POST", family, fields))["rows"][0])
+
+    async def change_thing(self, family: str, id: str, **fields: Any) -> TrueThing:
+        """Put other values into its JSON; `project_id` moves it."""
+        return TrueThing.model_validate(await self._do("PATCH", f"{family}/{quote(id, safe='')}", fields))
+
+    async def delete_thing(self, family: str, id: str) -> None:
+        """It is gone at once."""
+        await self._do("DELETE", f"{family}/{quote(id, safe='')}")
 
     async def arm(self, fault: Fault) -> int:
         """Switch a fault on; gives its id."""

@@ -41,7 +41,7 @@ def create(world: World, _id: str, body: Json) -> Json:
 
 
 def change(world: World, id: str, body: Json) -> Json:
-    """Set any of name, status, size, tags and project_id."""
+    """Set any of name, status, size, tags and project_id; `shown` sets what its JSON shows, whatever it is."""
     droplet = _named(world, id)
     for name, value in body.items():
         if name not in CHANGES:
@@ -116,7 +116,14 @@ def _set_project(world: World, droplet: Droplet, value: object) -> None:
     assign(world, world.projects[str(value)], droplet.urn)
 
 
+def _set_shown(_world: World, droplet: Droplet, value: object) -> None:
+    if not isinstance(value, dict):
+        raise unprocessable("shown must be an object")
+    droplet.shown = value
+
+
 CHANGES = {
+    "shown": _set_shown,
     "name": _set_name,
     "status": _set_status,
     "size": _set_size,

@@ -34,6 +34,9 @@ def body_of(world: World, droplet: Droplet) -> orjson.Fragment:
     if droplet.json is None:
         droplet.json = orjson.dumps(_own(world, droplet))[:-1]
     size, image, region = droplet.size.json, droplet.image.json, droplet.region.json
+    if droplet.shown:
+        shared = {"image": orjson.Fragment(image), "size": orjson.Fragment(size), "region": orjson.Fragment(region)}
+        return orjson.Fragment(orjson.dumps(_own(world, droplet) | shared | droplet.shown))
     return orjson.Fragment(
         b"".join((droplet.json, b',"image":', image, b',"size":', size, b',"region":', region, b"}"))
     )
@@ -53,10 +56,10 @@ def _own(world: World, droplet: Droplet) -> Json:
         "kernel": None,
         "created_at": stamp(droplet.created_at),
         "features": droplet.features,
-        "backup_ids": [],
+        "backup_ids": droplet.backup_ids,
         "next_backup_window": _backup_window(droplet) if backups else None,
         "snapshot_ids": droplet.snapshot_ids,
-        "volume_ids": [],
+        "volume_ids": droplet.volume_ids,
         "size_slug": droplet.size.slug,
         "networks": _networks(droplet),
         "tags": droplet.tags,

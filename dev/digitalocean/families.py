@@ -7,7 +7,10 @@ from dev.digitalocean import (
     droplet_by_hand,
     droplet_create,
     droplets,
+    network,
+    platforms,
     projects,
+    storage,
     tags,
 )
 from dev.digitalocean.family import Families, Family
@@ -21,4 +24,15 @@ DROPLETS = Family(
     by_hand=droplet_by_hand.BY_HAND,
 )
 
-FAMILIES = Families((DROPLETS, actions.FAMILY, projects.FAMILY, tags.FAMILY, account.FAMILY))
+FAMILIES = Families(
+    (
+        DROPLETS,
+        *storage.FAMILIES,
+        *network.FAMILIES,
+        *platforms.FAMILIES,
+        actions.FAMILY,
+        projects.FAMILY,
+        tags.FAMILY,
+        account.FAMILY,
+    )
+)

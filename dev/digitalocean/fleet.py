@@ -7,6 +7,7 @@ from random import Random
 from dev.digitalocean.catalog import IMAGES, REGIONS, SIZES
 from dev.digitalocean.droplet_create import Order, add_droplet
 from dev.digitalocean.families import FAMILIES
+from dev.digitalocean.fleet_of_others import add_others
 from dev.digitalocean.projects import add_project
 from dev.digitalocean.settings import Settings
 from dev.digitalocean.state import Project, World
@@ -41,6 +42,7 @@ def found_world(settings: Settings) -> World:
         _add_droplet(world, rng, _home(rng, projects), rng.choice(PLANS), rng.choice(PLACES))
     for _ in range(settings.gpus):
         _add_droplet(world, rng, _home(rng, projects), "gpu-h100x1-80gb", rng.choice(("tor1", "atl1")))
+    add_others(world, rng, projects)
     world.clock.run_at(settings.speed)
     return world
 
@@ -69,7 +71,7 @@ def _home(rng: Random, projects: list[Project]) -> Project:
 def _add_droplet(world: World, rng: Random, project: Project, size: str, place: str) -> None:
     role, stage = rng.choice(ROLES), rng.choice(STAGES)
     tenant = project.name.removeprefix("tenant-")
-    tags = (f"env:{stage}", role, f"tenant:{tenant}") if rng.random() < 0.9 else ()
+    tags = (f"env:{stage}", role, f"app:{tenant}") if rng.random() < 0.9 else ()
     region = REGIONS[place]
     name = f"{role}-{rng.randint(1, 40):02d}"
     order = Order(

@@ -16,6 +16,8 @@ class Settings(BaseModel):
     """How many droplets are there at the start."""
     gpus: int = Field(0, ge=0)
     """How many GPU droplets there are besides; the plain listing leaves them out."""
+    others: int = Field(100, ge=0)
+    """How many resources of the other kinds there are for each hundred droplets, in an agency's proportions."""
     projects: int = Field(12, ge=1)
     """How many projects there are at the start, the default one included."""
     clock: AwareDatetime = datetime(2026, 5, 12, 9, tzinfo=UTC)
@@ -44,6 +46,8 @@ class Settings(BaseModel):
     """Lists of droplets begin with the newest, so that a droplet created during a walk shifts the rows."""
     locked_during_events: bool = False
     """`locked` follows the running action, as documented; since 2019 it does not (droplet_kit#218)."""
+    several_registries: bool = True
+    """An account may have several container registries; off: only the deprecated route for a single one is there."""
     link_base: str = ""
     """What the links between pages begin with, in place of the address that was asked."""
 

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from dev.digitalocean.catalog import Image, Region, Size
 from dev.digitalocean.clock import Clock
 from dev.digitalocean.family import Families
+from dev.digitalocean.http import Json
 from dev.digitalocean.settings import Settings
 
 K = TypeVar("K")
@@ -22,7 +23,8 @@ class Droplet:
     """A droplet; `disk` is what it has, which a resize may have left smaller than its size's.
 
     `listed`, `tag_listed`, `readable` and `networked` are the lags of a new one, `leaving` that of a deleted one.
-    `event` is the id of the action that is running. `ordinal` counts all droplets ever made; addresses follow from it.
+    `event` is the id of the action that is running. `shown` is put in the place of what its JSON would be. `ordinal`
+    counts all droplets ever made; addresses follow from it.
     """
 
     id: int
@@ -38,6 +40,8 @@ class Droplet:
     features: tuple[str, ...] = ()
     tags: list[str] = field(default_factory=list)
     snapshot_ids: tuple[int, ...] = ()
+    backup_ids: tuple[int, ...] = ()
+    volume_ids: tuple[str, ...] = ()
     public: bool = True
     listed: bool = True
     tag_listed: bool = True
@@ -45,6 +49,7 @@ class Droplet:
     networked: bool = True
     leaving: bool = False
     event: int | None = None
+    shown: Json = field(default_factory=dict)
     json: bytes | None = None
 
     @property
@@ -53,6 +58,20 @@ class Droplet:
 
     def changed(self) -> None:
         """Forget the JSON that was made of it."""
+        self.json = None
+
+
+@dataclass(slots=True)
+class Thing:
+    """A resource of which nothing more is known than its JSON; `tags` is the list in it, where it has one."""
+
+    id: str
+    body: Json
+    tags: list[str] = field(default_factory=list)
+    json: bytes | None = None
+
+    def changed(self) -> None:
+        """Forget the JSON text that was made of it."""
         self.json = None
 
 
@@ -142,6 +161,7 @@ class World:
         self.projects: dict[str, Project] = {}
         self.tags: dict[str, Tag] = {}
         self.project_of: dict[str, Project] = {}
+        self.things: dict[str, Table[str, Thing]] = {}
         self.vpcs: dict[str, str] = {}
         self._ordinal = 0
         self._last_droplet_id = self.FIRST_DROPLET_ID

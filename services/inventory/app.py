@@ -9,6 +9,7 @@ from contracts.inventory import (
     ClassifyProject,
     DecideHeldSync,
     LinkResource,
+    MeasureBucket,
     RegisterResource,
     SyncInventory,
     UnlinkResource,
@@ -27,6 +28,7 @@ service: Service[Provider] = Service("inventory", resources=access)
 
 service.job(SyncInventory, lease=LEASE, concurrency=2)(handlers.sync_inventory)
 service.job(RegisterResource, lease=LEASE, concurrency=4)(handlers.register_resource)
+service.job(MeasureBucket, lease=LEASE, concurrency=2)(handlers.measure_bucket)
 service.job(ClassifyProject, lease=LEASE)(handlers.classify_project)
 service.job(DecideHeldSync, lease=LEASE)(handlers.decide_held_sync)
 

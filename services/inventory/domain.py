@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from contracts.inventory import Change, LinkInterval
+from contracts.inventory import Change, LinkInterval, Parent
 
 STRIKES = 3
 """From so many complete walks must a resource be missing before it is held to be gone."""
@@ -32,17 +32,18 @@ class Happening(StrEnum):
     UNLINKED = "unlinked"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """A resource as the provider shows it. `tags` in order of the alphabet, `attrs` without secrets."""
 
     provider_id: str
     name: str
-    region: str | None
-    state: str | None
-    size_slug: str | None
-    tags: Sequence[str]
     attrs: Mapping[str, Any]
+    region: str | None = None
+    state: str | None = None
+    size_slug: str | None = None
+    tags: Sequence[str] = ()
+    parent: Parent | None = None
 
     def content(self) -> dict[str, Any]:
         """What is kept of it, by column."""

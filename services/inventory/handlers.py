@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
@@ -14,6 +15,7 @@ from contracts.inventory import (
     ClassifyProject,
     DecideHeldSync,
     LinkResource,
+    MeasureBucket,
     ProjectClassified,
     RegisterResource,
     Resource,
@@ -22,16 +24,28 @@ from contracts.inventory import (
 )
 from contracts.kinds import ResourceKind
 from contracts.message import Event
-from services.inventory import history, project_store, projects, store, sync_store, walks
-from services.inventory.domain import Happening, Link, link_at, with_link
-from services.inventory.history import Happened, changed
+from services.inventory import (
+    attribution,
+    attribution_store,
+    history,
+    project_store,
+    projects,
+    store,
+    sync_store,
+    walks,
+)
+from services.inventory.attribution import Relinked
+from services.inventory.domain import Link, link_at, with_link
+from services.inventory.history import changed
 from services.inventory.intake import take_in
-from services.inventory.kinds import KINDS, Kind, in_order_of_cost
-from services.inventory.provider import Provider, patience, worth_waiting_for
-from services.inventory.steps import transact
+from services.inventory.kinds import KINDS, Told, in_order_of_cost
+from services.inventory.provider import Provider, is_away, patience, worth_waiting_for
+from services.inventory.spaces import Measured, SpacesAway, SpacesRefused
+from services.inventory.steps import Said, Superseded, transact
+from services.inventory.told import bucket_row
 from shared.db import Connection
-from shared.digitalocean import MissingToken, NotFound, ProviderError, Unauthorized
-from shared.jobs import JobRun
+from shared.digitalocean import NotFound, ProviderError
+from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome, Refused
 
 log = structlog.get_logger(__name__)
@@ -39,32 +53,36 @@ log = structlog.get_logger(__name__)
 Walk: TypeAlias = Callable[[JobRun[Provider], dict[str, Any]], Awaitable[dict[str, Any]]]
 """One of a sync's walks: gives its numbers. It adds to the job's progress, which has those of the walks done before."""
 
-RETENANTED_AT_ONCE = 500
-
 
 async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
     """Walk the projects and every kind, or one kind; answers with the numbers of each walk.
 
-    Where one walk fails for the provider's sake, the others are done all the same. The job is put off for that one, but
-    not beyond the command's `expires` (by then the next sync is due): then the answer says which walk failed, and why.
-    Walks that an earlier attempt finished are not walked again.
+    Where one walk fails for the provider's sake, the others are done all the same, unless the provider is away
+    altogether. The job is put off for that, but not beyond the command's `expires` (by then the next sync is due): then
+    the answer says which walk failed, and why. Walks that an earlier attempt finished are not walked again.
     """
     done: dict[str, Any] = dict(run.progress or {})
     failures: dict[str, ProviderError] = {}
     with patience():
+        away: ProviderError | None = None
         for name, walk in _walks(cmd):
             if name in done:
                 continue
-            try:
-                done[name] = await walk(run, done)
-            except (MissingToken, Unauthorized):
-                raise  # no other walk would fare better
-            except ProviderError as error:
-                failures[name] = error
-            except walks.Superseded:
-                done[name] = {"complete": False, "superseded": True}
+            cause = away or failures.get(_told_by(name))
+            if cause is None:
+                try:
+                    done[name] = await walk(run, done)
+                    continue
+                except Superseded:
+                    done[name] = {"complete": False, "superseded": True}
+                    continue
+                except ProviderError as error:
+                    cause = error
+                    away = error if await is_away(run.resources.do, error) else None
+            failures[name] = cause
         if waited_for := worth_waiting_for(failures.values(), run.meta.expires):
             raise waited_for
+    await walks.follow_parents(run)
     for name, failure in failures.items():
         log.error("a kind was not synced: see the provider's status, the token's scopes", kind=name, error=str(failure))
         done[name] = {"complete": False, "error": str(failure)}
@@ -72,23 +90,31 @@ async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
 
 
 def _walks(cmd: SyncInventory) -> Iterator[tuple[str, Walk]]:
-    """The walks that a command asks for: projects first, so that what is discovered is discovered in its project."""
+    """The walks that a command asks for: projects first, so that what is discovered is discovered in its project.
+
+    For a kind that another walk tells of, that one comes first.
+    """
+    every: dict[str, Walk] = {projects.KIND: projects.walk_projects}
+    every |= {kind.name: partial(walks.walk_kind, kind) for kind in in_order_of_cost()}
     if cmd.kind is None:
-        yield projects.KIND, projects.walk_projects
-    for kind in in_order_of_cost() if cmd.kind is None else [_declared(cmd.kind)]:
-        yield str(kind.name), partial(walks.walk_kind, kind)
+        yield from every.items()
+        return
+    if source := _told_by(cmd.kind):
+        yield source, every[source]
+    yield cmd.kind, every[cmd.kind]
 
 
-def _declared(name: ResourceKind) -> Kind:
-    """The declaration of a kind. Refuses one that the contract names and `KINDS` does not have yet."""
-    if name not in KINDS:
-        raise Refused("kind_not_supported", kind=name, supported=list(KINDS))
-    return KINDS[name]
+def _told_by(name: str) -> str:
+    """The walk that tells of a kind; empty for what the provider lists."""
+    kind = KINDS.get(ResourceKind(name)) if name != projects.KIND else None
+    return kind.source.after if kind and isinstance(kind.source, Told) else ""
 
 
 async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Outcome:
     """Read one resource at the provider and take it in."""
-    kind = _declared(cmd.kind)
+    kind = KINDS[cmd.kind]
+    if kind.read is None:
+        raise Refused("not_registered_alone", kind=kind.name, remedy="sync the kind")
     if cmd.provider_id in {".", ".."}:
         raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id)
     with patience():
@@ -97,16 +123,49 @@ async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Out
         except NotFound:
             raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id) from None
 
-    async def register(conn: Connection, meta: Meta) -> tuple[Resource, Sequence[Event]]:
+    async def register(conn: Connection, meta: Meta) -> tuple[Resource, Said]:
         await store.take_turn(conn)
         taken = await take_in(conn, kind, [row], meta.now, meta)
         if taken.doubts:
             raise ValueError(taken.doubts[0])
-        rows = await store.list_by_provider_id(conn, kind.name, [kind.identity(row)])
+        rows = await store.list_by_provider_id(conn, kind.name, [kind.id_of(row)])
         (state,) = await history.states_of(conn, list(rows.values()), meta.now)
         return state, taken.events
 
     return _answer("resource", await transact(run, register))
+
+
+async def measure_bucket(cmd: MeasureBucket, run: JobRun[Provider]) -> Outcome:
+    """List what is in a bucket, and take its size in. One that cannot be listed keeps the size it had, if any."""
+    spaces, began_at = run.resources.spaces, datetime.now(UTC)
+    if spaces is None:
+        raise Refused("no_spaces_keys", remedy="set SPACES_ACCESS_KEY_ID and SPACES_SECRET_ACCESS_KEY")
+    before = await transact(run, partial(_last_measured, cmd.bucket))
+    try:
+        found: Measured | SpacesRefused = await spaces.measure(cmd.bucket, before["region"] if before else None)
+    except SpacesAway as error:
+        raise PutOff(str(error)) from error
+    except SpacesRefused as error:
+        log.warning("a bucket could not be measured: its size stays as it was", bucket=cmd.bucket, error=str(error))
+        found = error
+    return Outcome(result=await transact(run, partial(_take_measurement, cmd.bucket, found, began_at)))
+
+
+async def _last_measured(bucket: str, conn: Connection, _: Meta) -> tuple[store.Row | None, Said]:
+    return (await store.list_measurements(conn, [bucket])).get(bucket), ()
+
+
+async def _take_measurement(
+    bucket: str, found: Measured | SpacesRefused, began_at: datetime, conn: Connection, meta: Meta
+) -> tuple[dict[str, Any], Said]:
+    """Write a measurement down, and on the bucket where the inventory has it."""
+    await store.take_turn(conn)
+    if isinstance(found, SpacesRefused):
+        await store.upsert_failed_measurement(conn, bucket, str(found), began_at)
+        return {"bucket": bucket, "error": str(found)}, ()
+    row = await store.upsert_measurement(conn, bucket, found, began_at)
+    taken = await take_in(conn, KINDS[ResourceKind.SPACES_BUCKET], [bucket_row(bucket, row)], meta.now, meta)
+    return {"bucket": bucket, **asdict(found)}, taken.events
 
 
 async def link_resource(cmd: LinkResource, conn: Connection, meta: Meta) -> Outcome:
@@ -133,6 +192,8 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
     row = await store.find_resource(conn, resource_id)
     if row is None:
         raise Refused("not_found", resource_id=str(resource_id))
+    if row["part"]:
+        raise Refused("attributed_with_its_parent", resource_id=str(resource_id), parent=history.parent_of(row))
     if row["deleted_at"] is not None and link.since >= row["deleted_at"]:
         raise Refused("resource_deleted", resource_id=str(resource_id), deleted_at=row["deleted_at"].isoformat())
     links = (await store.list_links(conn, [resource_id])).get(resource_id, [])
@@ -143,19 +204,9 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
     links = with_link(links, link)
     await store.upsert_link(conn, resource_id, link, meta.actor, meta.now)
     await store.delete_other_links(conn, resource_id, [each.since for each in links])
-    after = await store.attribute_resource(conn, resource_id, links[-1])
-    changes = changed(
-        deployment_id=(before.deployment_id, link.deployment_id),
-        tenant_id=(row["tenant_id"], after["tenant_id"]),
-    )
-    happening = Happening.UNLINKED if link.deployment_id is None else Happening.LINKED
-    (event,) = await history.record(conn, [Happened(after, happening, changes, _validity(links, link))], meta)
-    return _answer("resource", event.resource, [event])
-
-
-def _validity(links: Sequence[Link], link: Link) -> str:
-    following = next((later for later in links if later.since > link.since), None)
-    return f"from {link.since.isoformat()}" + (f" until {following.since.isoformat()}" if following else "")
+    events = await attribution.attribute_to(conn, resource_id, Relinked(links, link, before), meta)
+    (own,) = [event for event in events if event.resource.id == resource_id]
+    return _answer("resource", own.resource, events)
 
 
 async def classify_project(cmd: ClassifyProject, run: JobRun[Provider]) -> Outcome:
@@ -164,10 +215,11 @@ async def classify_project(cmd: ClassifyProject, run: JobRun[Provider]) -> Outco
     resources = 0
     while page := await transact(run, partial(_retenant_page, cmd.project_id)):
         resources += page
+    resources += await walks.follow_parents(run)
     return Outcome(result={"project": project.model_dump(mode="json"), "resources_changed": resources})
 
 
-async def _classify(cmd: ClassifyProject, conn: Connection, meta: Meta) -> tuple[Any, Sequence[Event]]:
+async def _classify(cmd: ClassifyProject, conn: Connection, meta: Meta) -> tuple[Any, Said]:
     await store.take_turn(conn)
     before = await project_store.find_project(conn, cmd.project_id)
     if before is None:
@@ -180,20 +232,10 @@ async def _classify(cmd: ClassifyProject, conn: Connection, meta: Meta) -> tuple
     return state, [ProjectClassified(project=state, changes=changes)]
 
 
-async def _retenant_page(project_id: UUID, conn: Connection, meta: Meta) -> tuple[int, Sequence[Event]]:
+async def _retenant_page(project_id: UUID, conn: Connection, meta: Meta) -> tuple[int, Said]:
     await store.take_turn(conn)
-    rows = await project_store.retenant_resources(conn, project_id, RETENANTED_AT_ONCE)
-    happened = [
-        Happened(
-            row,
-            Happening.UPDATED,
-            changed(tenant_id=(row["old_tenant_id"], row["tenant_id"])),
-            "its project was classified",
-        )
-        for row in rows
-        if row["forgotten_at"] is None
-    ]
-    return len(rows), await history.record(conn, happened, meta)
+    ids = await attribution_store.list_unsettled_of_project(conn, project_id, attribution.AT_ONCE)
+    return len(ids), await attribution.settle(conn, ids, "its project was classified", meta)
 
 
 async def decide_held_sync(cmd: DecideHeldSync, run: JobRun[Provider]) -> Outcome:
@@ -212,7 +254,7 @@ async def decide_held_sync(cmd: DecideHeldSync, run: JobRun[Provider]) -> Outcom
 
 async def _decide(
     cmd: DecideHeldSync, progress: Mapping[str, Any] | None, conn: Connection, meta: Meta
-) -> tuple[dict[str, Any], Sequence[Event]]:
+) -> tuple[dict[str, Any], Said]:
     await store.take_turn(conn)
     row = await sync_store.lock_held_sync(conn, cmd.held_sync_id)
     if row is None:

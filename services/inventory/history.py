@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from contracts.inventory import (
@@ -71,12 +72,31 @@ async def states_of(conn: Connection, rows: Sequence[Row], now: datetime) -> lis
 
 
 def _state(row: Row, links: Sequence[Link], past: Sequence[Moment], since: datetime) -> Resource:
-    def told(field: str) -> list[Period]:
-        return periods(past, field, row[field], row["deleted_at"] is None, max(since, row["first_seen_at"]))
+    def told(field: str, value: object) -> list[Period]:
+        return periods(past, field, value, row["deleted_at"] is None, max(since, row["first_seen_at"]))
 
-    power = [PowerInterval(state=each.value, since=each.since, until=each.until) for each in told("state")]
-    sizes = [SizeInterval(size_slug=each.value, since=each.since, until=each.until) for each in told("size_slug")]
-    return Resource.model_validate({**row, "links": intervals(links, since), "power": power, "sizes": sizes})
+    power = [
+        PowerInterval(state=each.value, since=each.since, until=each.until) for each in told("state", row["state"])
+    ]
+    if "size_gb" in row["attrs"]:
+        sizes = [
+            SizeInterval(size_slug=None, size_gb=each.value, since=each.since, until=each.until)
+            for each in told("attrs.size_gb", row["attrs"]["size_gb"])
+        ]
+    else:
+        sizes = [
+            SizeInterval(size_slug=each.value, since=each.since, until=each.until)
+            for each in told("size_slug", row["size_slug"])
+        ]
+    told_beside = {"links": intervals(links, since), "power": power, "sizes": sizes, "parent": parent_of(row)}
+    return Resource.model_validate({**row, **told_beside})
+
+
+def parent_of(row: Row | Mapping[str, Any]) -> dict[str, str] | None:
+    """The parent in a row, as others get it."""
+    if row["parent_kind"] is None:
+        return None
+    return {"kind": row["parent_kind"], "provider_id": row["parent_provider_id"]}
 
 
 def changed(**fields: tuple[object, object]) -> dict[str, Change]:

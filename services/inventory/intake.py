@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from contracts.inventory import ResourceEvent
-from services.inventory import history, kinds, store
-from services.inventory.domain import Known, Seen, Verdict, judge
-from services.inventory.history import Happened
-from services.inventory.kinds import Kind
+from services.inventory import attribution_store, history, kinds, store
+from services.inventory.attribution import changed_owner
+from services.inventory.domain import Happening, Known, Seen, Verdict, judge
+from services.inventory.history import Happened, changed, parent_of
+from services.inventory.kinds import KINDS, Kind
 from shared.db import Connection
 from shared.outcome import Meta
 
@@ -31,7 +32,7 @@ async def take_in(conn: Connection, kind: Kind, rows: Sequence[kinds.Row], seen_
 
     A row that cannot be read does not hide the others.
     """
-    by_id = {kind.identity(row): row for row in rows}
+    by_id = {kind.id_of(row): kind.cleaned(row) for row in rows}
     prints = {id: kinds.fingerprint(row) for id, row in by_id.items()}
     unchanged = await store.touch_unchanged(conn, kind.name, list(prints), list(prints.values()), seen_at)
     observed = {id: kind.observe(row) for id, row in by_id.items() if id not in unchanged}
@@ -51,22 +52,51 @@ async def _store(
     verdicts = {id: judge(_known(known.get(id)), each, kind.meaningless) for id, each in seen.items()}
     columns = [_columns(each, prints[id], verdicts[id]) for id, each in seen.items()]
     rows = await store.upsert_seen(conn, kind.name, columns, seen_at)
-    return [
-        Happened(rows[id], verdict.happening, verdict.changes)
-        for id, verdict in verdicts.items()
-        if verdict.happening is not None
-    ]
+    told = {id: row for id, row in rows.items() if verdicts[id].happening or _has_another_parent(row)}
+    owned = await attribution_store.settle(conn, [row["id"] for row in told.values()], step=0)
+    settled = {row["id"]: row for row in owned}
+    return [_happened(verdicts[id], row, settled.get(row["id"])) for id, row in told.items()]
+
+
+def _has_another_parent(row: store.Row) -> bool:
+    before = (row["old_parent_kind"], row["old_parent_provider_id"])
+    return before != (row["parent_kind"], row["parent_provider_id"])
+
+
+def _happened(verdict: Verdict, row: store.Row, settled: store.Row | None) -> Happened:
+    """What happened to a resource; a new one had no owner and no parent to be changed."""
+    if verdict.happening is Happening.DISCOVERED:
+        return Happened(settled or row, Happening.DISCOVERED)
+    changes = {**verdict.changes}
+    if _has_another_parent(row):
+        before = {"parent_kind": row["old_parent_kind"], "parent_provider_id": row["old_parent_provider_id"]}
+        changes |= changed(parent=(parent_of(before), parent_of(row)))
+    if settled:
+        changes |= changed_owner(settled)
+    happening = verdict.happening or Happening.UPDATED
+    if happening is Happening.TAGGED and changes.keys() != {"tags"}:
+        happening = Happening.UPDATED
+    return Happened(settled or row, happening, changes)
+
+
+_CONTENT = ("name", "attrs", "region", "state", "size_slug", "tags")
 
 
 def _known(row: store.Row | None) -> Known | None:
     if row is None:
         return None
-    seen = Seen(
-        row["provider_id"], row["name"], row["region"], row["state"], row["size_slug"], row["tags"], row["attrs"]
-    )
+    seen = Seen(**{name: row[name] for name in ("provider_id", *_CONTENT)})
     return Known(seen, deleted=row["deleted_at"] is not None)
 
 
 def _columns(seen: Seen, digest: bytes, verdict: Verdict) -> Mapping[str, Any]:
-    step = 0 if verdict.happening is None else 1
-    return {"provider_id": seen.provider_id, **seen.content(), "fingerprint": digest.hex(), "step": step}
+    parent = seen.parent
+    return {
+        "provider_id": seen.provider_id,
+        **seen.content(),
+        "fingerprint": digest.hex(),
+        "parent_kind": parent and parent.kind,
+        "parent_provider_id": parent and parent.provider_id,
+        "part": parent is not None and KINDS[parent.kind].has_parts,
+        "step": 0 if verdict.happening is None else 1,
+    }

@@ -159,48 +159,17 @@ async def upsert_members(
     return [(row["kind"], row["provider_id"]) for row in rows]
 
 
-async def move_resources(conn: Connection, project_id: UUID, members: Sequence[tuple[str, str]]) -> list[Row]:
-    """Put resources into the project that lists them now; they take its tenant unless they are linked.
-
-    Gives the resources that moved, with `old_project_id` and `old_tenant_id`.
-    """
-    return await conn.fetch(
+async def list_members(conn: Connection, members: Sequence[tuple[str, str]]) -> list[UUID]:
+    """The resources that these members of projects are, as far as they are known."""
+    rows = await conn.fetch(
         """
-        update cloud_resources r
-        set project_id = p.id, version = r.version + 1, forgotten_at = null,
-          tenant_id = case when r.deployment_id is null then p.tenant_id else r.tenant_id end
-        from unnest($1::text[], $2::text[]) as s(kind, provider_id)
+        select known.id from unnest($1::text[], $2::text[]) as s(kind, provider_id)
         cross join lateral (
           select k.id from cloud_resources k
           where k.provider_id = s.provider_id and k.kind = s.kind and k.provider = 'digitalocean'
-          offset 0) as known, -- see `touch_unchanged`
-          cloud_projects p
-        where r.id = known.id and p.id = $3 and r.project_id is distinct from p.id
-        returning old.project_id as old_project_id, old.tenant_id as old_tenant_id, new.*
+          offset 0) as known -- see `touch_unchanged`
         """,
         [kind for kind, _ in members],
         [provider_id for _, provider_id in members],
-        project_id,
     )
-
-
-async def retenant_resources(conn: Connection, project_id: UUID, limit: int) -> list[Row]:
-    """Let resources follow their project's tenant, some at a go. Gives those that changed, with `old_tenant_id`.
-
-    Also those that the bus was told to forget, whose versions stay: they may come back.
-    """
-    return await conn.fetch(
-        """
-        update cloud_resources r
-        set tenant_id = p.tenant_id, version = case when r.forgotten_at is null then r.version + 1 else r.version end
-        from cloud_projects p
-        where p.id = $1 and r.id in (
-          select id from cloud_resources
-          where project_id = $1 and deployment_id is null
-            and tenant_id is distinct from (select tenant_id from cloud_projects where id = $1)
-          order by id limit $2)
-        returning old.tenant_id as old_tenant_id, new.*
-        """,
-        project_id,
-        limit,
-    )
+    return [row["id"] for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
@@ -13,15 +14,17 @@ from uuid import UUID
 import structlog
 
 from contracts.inventory import Project, ProjectDeleted, ProjectDiscovered, ProjectEvent, ProjectUpdated
-from contracts.message import Event
-from services.inventory import history, project_store
-from services.inventory.domain import Happening, urn_parts
-from services.inventory.history import Happened, changed
-from services.inventory.kinds import KIND_OF_URN
+from contracts.kinds import ResourceKind
+from services.inventory import attribution, project_store
+from services.inventory.domain import urn_parts
+from services.inventory.history import changed
+from services.inventory.kinds import KIND_OF_URN, KINDS, Told
 from services.inventory.project_store import Row
 from services.inventory.provider import Provider
+from services.inventory.steps import Said, Walking
 from services.inventory.sync_store import Sync
-from services.inventory.walks import DOUBTS_KEPT, finish, step, walking
+from services.inventory.told import LISTED
+from services.inventory.walks import DOUBTS_KEPT, finish, walking
 from shared.db import Connection
 from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, Refused, Walk
 from shared.jobs import JobRun
@@ -33,8 +36,7 @@ KIND = "project"
 """What the projects are called in `syncs` and in a sync's numbers."""
 
 MEMBERS = "members"
-"""In a job's progress: how far the projects' lists were walked (`until`, in the order of the provider's ids), how many
-resources `moved`, and the `doubts`."""
+"""In a job's progress: what the lists of the projects have shown so far (`Members`)."""
 
 INTERNAL_PROJECT = "skyai-internal"
 """The project of the platform itself. It is made where there is none of this name."""
@@ -48,32 +50,47 @@ _MIRRORED = ("name", "description", "environment", "is_default")
 Ensured = Literal["there", "created", "unknown", "waiting", "refused"]
 
 
+@dataclass
+class Members:
+    """What the projects' lists have shown.
+
+    `until`: the last project walked, in the order of the provider's ids. `listed`: the resources of those kinds that
+    have no list of their own.
+    """
+
+    until: str = ""
+    moved: int = 0
+    doubts: list[str] = field(default_factory=list)
+    listed: dict[str, list[str]] = field(default_factory=dict)
+
+
 async def walk_projects(run: JobRun[Provider], done: dict[str, Any]) -> dict[str, Any]:
     """Mirror all projects and what is in them; gives the numbers. `done` is the job's progress, and is carried on."""
-    counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, deleted=0, moved=0)
+    counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, deleted=0)
     ids: dict[str, UUID] = {}
-    async with walking(run, KIND, done) as sync:
-        walk = run.resources.do.projects()
-        async with aclosing(aiter(walk)) as pages:
+    async with walking(run, KIND, done) as walk:
+        listed = walk.do.projects()
+        async with aclosing(aiter(listed)) as pages:
             async for rows in pages:
-                known, happened = await step(run, sync, partial(_take_page, rows, sync))
+                known, happened = await walk.step(partial(_take_page, rows, walk.sync))
                 ids |= known
                 counts.update(happened, seen=len(rows))
         ensured: Ensured | None = None
-        if walk.complete:
-            counts["deleted"] = await _delete_vanished(run, sync)
-            ensured = await _ensure_internal_project(run, sync)
-        counts["moved"], doubts = await _walk_members(run, sync, ids, done)
-        doubts = [*walk.doubts, *doubts]
-        numbers = {**counts, "complete": not doubts, "internal_project": ensured}
+        if listed.complete:
+            counts["deleted"] = await _delete_vanished(walk)
+            ensured = await _ensure_internal_project(walk)
+        members = await _walk_members(walk, ids, done)
+        doubts = [*listed.doubts, *members.doubts]
+        numbers = {**counts, "moved": members.moved, "complete": not doubts, "internal_project": ensured}
         status = "incomplete" if doubts else "complete"
-        await finish(run, sync, status, counts=numbers, doubts=doubts, progress={**done, KIND: numbers})
+        done[LISTED] = members.listed
+        await finish(walk, status, counts=numbers, doubts=doubts, progress={**done, KIND: numbers})
     return numbers
 
 
 async def _take_page(
     rows: Sequence[dict[str, Any]], sync: Sync, conn: Connection, meta: Meta
-) -> tuple[tuple[dict[str, UUID], Counter[str]], Sequence[Event]]:
+) -> tuple[tuple[dict[str, UUID], Counter[str]], Said]:
     """Store projects as they were seen; gives their ids by the provider's, and how often each thing happened."""
     seen = [_seen(row) for row in rows]
     known = await project_store.list_by_provider_id(conn, [each["provider_id"] for each in seen])
@@ -113,56 +130,56 @@ def state_of(row: Row) -> Project:
     return Project.model_validate(dict(row))
 
 
-async def _delete_vanished(run: JobRun[Provider], sync: Sync) -> int:
+async def _delete_vanished(walk: Walking) -> int:
     """Tombstone projects that a complete walk did not show, once the provider knows them by their id no more."""
 
-    async def unseen(conn: Connection, _: Meta) -> tuple[list[Row], Sequence[Event]]:
-        return await project_store.list_unseen(conn, sync.began_at, sync.began_at - MAY_LAG_FOR), ()
+    began_at = walk.sync.began_at
+
+    async def unseen(conn: Connection, _: Meta) -> tuple[list[Row], Said]:
+        return await project_store.list_unseen(conn, began_at, began_at - MAY_LAG_FOR), ()
 
     deleted = 0
-    for row in await step(run, sync, unseen):
+    for row in await walk.step(unseen):
         try:
-            await run.resources.do.get("/v2/projects/{project_id}", project_id=row["provider_id"])
+            await walk.do.get("/v2/projects/{project_id}", project_id=row["provider_id"])
         except NotFound:
-            deleted += await step(run, sync, partial(_delete, row["id"], sync))
+            deleted += await walk.step(partial(_delete, row["id"], walk.sync))
     return deleted
 
 
-async def _delete(project_id: UUID, sync: Sync, conn: Connection, meta: Meta) -> tuple[int, Sequence[Event]]:
+async def _delete(project_id: UUID, sync: Sync, conn: Connection, meta: Meta) -> tuple[int, Said]:
     row = await project_store.mark_deleted(conn, project_id, sync.began_at, meta.now)
     return (1, [ProjectDeleted(project=state_of(row))]) if row else (0, ())
 
 
-async def _walk_members(
-    run: JobRun[Provider], sync: Sync, ids: Mapping[str, UUID], done: dict[str, Any]
-) -> tuple[int, list[str]]:
-    """Note which resources the projects list; gives how many moved, and why some may not have been seen.
+async def _walk_members(walk: Walking, ids: Mapping[str, UUID], done: dict[str, Any]) -> Members:
+    """Note which resources the projects list, and why some may not have been seen.
 
     There may be many projects, each with a list of its own: where the job was put off amid them, it goes on from there.
     """
-    so_far = done.setdefault(MEMBERS, {"until": "", "moved": 0, "doubts": []})
+    so_far = done.setdefault(MEMBERS, asdict(Members()))
     for provider_id in sorted(id for id in ids if id > so_far["until"]):
-        walk = run.resources.do.project_resources(provider_id)
-        so_far["moved"] += await _walk_members_of(run, sync, ids[provider_id], walk)
-        so_far["doubts"] = [*so_far["doubts"], *walk.doubts][:DOUBTS_KEPT]
+        listed = walk.do.project_resources(provider_id)
+        await _walk_members_of(walk, ids[provider_id], listed, so_far)
+        so_far["doubts"] = [*so_far["doubts"], *listed.doubts][:DOUBTS_KEPT]
         so_far["until"] = provider_id
-    del done[MEMBERS]
-    return so_far["moved"], so_far["doubts"]
+    return Members(**done.pop(MEMBERS))
 
 
-async def _walk_members_of(run: JobRun[Provider], sync: Sync, project_id: UUID, walk: Walk) -> int:
-    moved = 0
+async def _walk_members_of(walk: Walking, project_id: UUID, listed: Walk, so_far: dict[str, Any]) -> None:
     try:
-        async with aclosing(aiter(walk)) as pages:
+        async with aclosing(aiter(listed)) as pages:
             async for rows in pages:
                 members = [member for row in rows if (member := _member(row["urn"]))]
-                moved += await step(run, sync, partial(_take_members, project_id, members))
+                so_far["moved"] += await walk.step(partial(_take_members, project_id, members))
+                for kind, id in members:
+                    if isinstance(KINDS[kind].source, Told):
+                        so_far["listed"].setdefault(kind, []).append(id)
     except NotFound:
         log.info("a project went while it was walked", project=str(project_id))
-    return moved
 
 
-def _member(urn: str) -> tuple[str, str] | None:
+def _member(urn: str) -> tuple[ResourceKind, str] | None:
     """The kind and the provider's id in a URN; None where it is of no kind that the inventory keeps."""
     parts = urn_parts(urn)
     kind = KIND_OF_URN.get(parts[0]) if parts else None
@@ -170,39 +187,31 @@ def _member(urn: str) -> tuple[str, str] | None:
 
 
 async def _take_members(
-    project_id: UUID, members: Sequence[tuple[str, str]], conn: Connection, meta: Meta
-) -> tuple[int, Sequence[Event]]:
+    project_id: UUID, members: Sequence[tuple[ResourceKind, str]], conn: Connection, meta: Meta
+) -> tuple[int, Said]:
     new = await project_store.upsert_members(conn, project_id, members)
-    rows = await project_store.move_resources(conn, project_id, new) if new else []
-    reason = "listed in another project at the provider"
-    happened = [Happened(row, Happening.UPDATED, _moved(row), reason) for row in rows]
-    return len(rows), await history.record(conn, happened, meta)
+    moved = await project_store.list_members(conn, new) if new else []
+    events = await attribution.settle(conn, moved, "listed in another project at the provider", meta)
+    return len(events), events
 
 
-def _moved(row: Row) -> dict[str, Any]:
-    return changed(
-        project_id=(row["old_project_id"], row["project_id"]),
-        tenant_id=(row["old_tenant_id"], row["tenant_id"]),
-    )
-
-
-async def _ensure_internal_project(run: JobRun[Provider], sync: Sync) -> Ensured:
+async def _ensure_internal_project(walk: Walking) -> Ensured:
     """Create the platform's own project where a complete walk showed none.
 
     That it is to be created is written down before the provider is asked: so where the process dies meanwhile, or the
     answer is lost, a later walk looks for it first, and there is no second one.
     """
 
-    async def claim(conn: Connection, meta: Meta) -> tuple[Ensured | None, Sequence[Event]]:
+    async def claim(conn: Connection, meta: Meta) -> tuple[Ensured | None, Said]:
         if await project_store.find_live_by_name(conn, INTERNAL_PROJECT):
             return "there", ()
         ours = await project_store.claim_creation(conn, INTERNAL_PROJECT, meta.now - MAY_LAG_FOR, meta.now)
         return None if ours else "waiting", ()
 
-    if found := await step(run, sync, claim):
+    if found := await walk.step(claim):
         return found
     try:
-        body = await run.resources.do.create_project(
+        body = await walk.do.create_project(
             INTERNAL_PROJECT,
             purpose="Operational / Developer tooling",
             environment="Production",
@@ -214,5 +223,5 @@ async def _ensure_internal_project(run: JobRun[Provider], sync: Sync) -> Ensured
     except (Forbidden, Refused) as error:
         log.error(f"create the project {INTERNAL_PROJECT} at the provider: our token may not", error=str(error))
         return "refused"
-    await step(run, sync, partial(_take_page, [body], sync))
+    await walk.step(partial(_take_page, [body], walk.sync))
     return "created"

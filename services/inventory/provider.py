@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from services.inventory.spaces import Spaces
 from shared.config import Settings
 from shared.digitalocean import (
     BadAnswer,
@@ -31,10 +32,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Provider:
-    """What the inventory's jobs get. `strike_interval`: two strikes are at least so far apart."""
+    """What the inventory's jobs get. `strike_interval`: two strikes are at least so far apart.
+
+    `spaces`: None where no keys for Spaces are configured.
+    """
 
     do: DigitalOcean
     strike_interval: timedelta
+    spaces: Spaces | None = None
 
 
 @asynccontextmanager
@@ -42,7 +47,7 @@ async def access(settings: Settings) -> AsyncIterator[Provider]:
     """The provider, with the token for syncs, for as long as the process lives."""
     tokens = TokenResolver(os.environ, settings.do_rate_limit)
     async with DigitalOcean(tokens, "sync", base_url=settings.do_api_url) as do:
-        yield Provider(do, timedelta(minutes=settings.inventory_strike_minutes))
+        yield Provider(do, timedelta(minutes=settings.inventory_strike_minutes), Spaces.configured(settings))
 
 
 @contextmanager
@@ -59,6 +64,24 @@ def patience() -> Iterator[None]:
         raise Refused("provider_denied_access", reason=str(error)) from error
     except RefusedByProvider as error:
         raise Refused("provider_refused", reason=str(error)) from error
+
+
+async def is_away(do: DigitalOcean, error: ProviderError) -> bool:
+    """Whether, after one list failed, no other would fare better: what is asked for the account fails likewise.
+
+    Raises what concerns the token, which is every list's matter.
+    """
+    if isinstance(error, MissingToken | Unauthorized):
+        raise error
+    if not isinstance(error, Unavailable | BadAnswer):
+        return isinstance(error, RateLimited)
+    try:
+        await do.account()
+    except (Unavailable, BadAnswer, RateLimited):
+        return True
+    except ProviderError:
+        return False  # our token may not see the account; but somebody is there
+    return False
 
 
 def worth_waiting_for(failures: Iterable[ProviderError], until: datetime | None) -> ProviderError | None:

@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from services.inventory.domain import Happening, Link, Moment
+from services.inventory.spaces import Measured
 from shared.db import Connection
 
 Row: TypeAlias = asyncpg.Record
@@ -75,28 +76,39 @@ async def list_by_provider_id(conn: Connection, kind: str, provider_ids: Sequenc
 async def upsert_seen(
     conn: Connection, kind: str, seen: Sequence[Mapping[str, Any]], seen_at: datetime
 ) -> dict[str, Row]:
-    """Store resources as they were seen: new ones in the project that lists them, tombstoned ones restored.
+    """Store resources as they were seen, tombstoned ones restored. Whose they are is not said yet.
 
     `seen`: the columns that come from the provider, `fingerprint` in hexadecimal, and `step`: by how much the version
-    moves. Gives the rows by the provider's ids.
+    moves (it moves with another parent too). What serves the droplets of a cluster alone has the cluster for its
+    parent. Gives the rows by the provider's ids, with `old_parent_kind` and `old_parent_provider_id`.
     """
     rows = await conn.fetch(
         """
         insert into cloud_resources as r (kind, provider_id, name, region, state, size_slug, tags, attrs, fingerprint,
-          project_id, tenant_id, first_seen_at, last_seen_at, version)
+          parent_kind, parent_provider_id, part, first_seen_at, last_seen_at, version)
         select $1, s.provider_id, s.name, s.region, s.state, s.size_slug, s.tags, s.attrs, decode(s.fingerprint, 'hex'),
-          p.id, p.tenant_id, $3, $3, s.step
+          coalesce(s.parent_kind, maker.kind), coalesce(s.parent_provider_id, maker.provider_id),
+          s.part or s.parent_kind is null and maker.kind is not null, $3, $3, s.step
         from jsonb_to_recordset($2) as s(provider_id text, name text, region text, state text, size_slug text,
-          tags text[], attrs jsonb, fingerprint text, step bigint)
-        left join project_members m on m.kind = $1 and m.provider_id = s.provider_id
-        left join cloud_projects p on p.id = m.project_id
+          tags text[], attrs jsonb, fingerprint text, parent_kind text, parent_provider_id text, part boolean,
+          step bigint)
+        left join lateral (
+          select min(w.parent_kind) as kind, min(w.parent_provider_id) as provider_id
+          from jsonb_array_elements_text(s.attrs -> 'droplet_ids') as served(droplet_id)
+          left join cloud_resources w
+            on w.provider_id = served.droplet_id and w.kind = 'droplet' and w.provider = 'digitalocean' and w.part
+          having count(*) = count(w.id) and count(distinct w.parent_provider_id) = 1) as maker on true
         on conflict (provider, kind, provider_id) do update
         set name = excluded.name, region = excluded.region, state = excluded.state, size_slug = excluded.size_slug,
           tags = excluded.tags, attrs = excluded.attrs, fingerprint = excluded.fingerprint,
           last_seen_at = greatest(r.last_seen_at, excluded.last_seen_at),
           stale_strike_count = 0, last_strike_at = null, vanish_approved = false,
-          deleted_at = null, forgotten_at = null, version = r.version + excluded.version
-        returning *
+          parent_kind = excluded.parent_kind, parent_provider_id = excluded.parent_provider_id, part = excluded.part,
+          deleted_at = null, forgotten_at = null,
+          version = r.version + greatest(excluded.version,
+            ((excluded.parent_kind, excluded.parent_provider_id)
+              is distinct from (r.parent_kind, r.parent_provider_id))::integer)
+        returning old.parent_kind as old_parent_kind, old.parent_provider_id as old_parent_provider_id, new.*
         """,
         kind,
         seen,
@@ -149,7 +161,7 @@ async def list_past(conn: Connection, resource_ids: Sequence[UUID], since: datet
         """
         select resource_id, occurred_at, event_type, changes from cloud_resource_events
         where resource_id = any($1::uuid[]) and occurred_at >= $2
-          and (event_type in ('deleted', 'restored') or changes ?| '{state,size_slug}')
+          and (event_type in ('deleted', 'restored') or changes ?| '{state,size_slug,attrs.size_gb}')
         order by resource_id, id
         """,
         resource_ids,
@@ -163,11 +175,15 @@ async def list_past(conn: Connection, resource_ids: Sequence[UUID], since: datet
 
 
 async def list_links(conn: Connection, resource_ids: Sequence[UUID]) -> dict[UUID, list[Link]]:
-    """The links of resources, each resource's in the order of their beginning."""
+    """The links of resources, each resource's in the order of their beginning. A part's are those of what made it."""
     rows = await conn.fetch(
         """
-        select resource_id, effective_from, deployment_id, tenant_id from resource_links
-        where resource_id = any($1::uuid[]) order by resource_id, effective_from
+        select r.id as resource_id, l.effective_from, l.deployment_id, l.tenant_id
+        from cloud_resources r
+        left join cloud_resources p
+          on r.part and p.provider_id = r.parent_provider_id and p.kind = r.parent_kind and p.provider = r.provider
+        join resource_links l on l.resource_id = coalesce(p.id, r.id)
+        where r.id = any($1::uuid[]) order by r.id, l.effective_from
         """,
         resource_ids,
     )
@@ -207,23 +223,6 @@ async def delete_other_links(conn: Connection, resource_id: UUID, beginnings: Se
     )
 
 
-async def attribute_resource(conn: Connection, resource_id: UUID, link: Link) -> Row:
-    """Write on a resource whose it is now: the deployment's tenant's alone, also while nobody knows who that is."""
-    rows: list[Row] = await conn.fetch(
-        """
-        update cloud_resources r
-        set deployment_id = $2, version = version + 1, forgotten_at = null,
-          tenant_id = case when $2::uuid is not null then $3
-                      else (select p.tenant_id from cloud_projects p where p.id = r.project_id) end
-        where id = $1 returning *
-        """,
-        resource_id,
-        link.deployment_id,
-        link.tenant_id,
-    )
-    return rows[0]
-
-
 async def find_deployment_tenant(conn: Connection, deployment_id: UUID) -> str | None:
     """The tenant that an earlier link named for a deployment."""
     tenant_id: str | None = await conn.fetchval(
@@ -234,6 +233,51 @@ async def find_deployment_tenant(conn: Connection, deployment_id: UUID) -> str |
         deployment_id,
     )
     return tenant_id
+
+
+async def list_measurements(conn: Connection, buckets: Sequence[str]) -> dict[str, Row]:
+    """What was found when these buckets were measured last."""
+    rows = await conn.fetch(
+        """
+        select bucket, region, size_bytes, objects, measured_at, tried_at, error from bucket_measurements
+        where bucket = any($1::text[])
+        """,
+        buckets,
+    )
+    return {row["bucket"]: row for row in rows}
+
+
+async def upsert_measurement(conn: Connection, bucket: str, found: Measured, began_at: datetime) -> Row:
+    """Write down what a listing of a bucket found."""
+    rows: list[Row] = await conn.fetch(
+        """
+        insert into bucket_measurements (bucket, region, size_bytes, objects, measured_at, tried_at)
+        values ($1, $2, $3, $4, $5, $5)
+        on conflict (bucket) do update
+        set region = excluded.region, size_bytes = excluded.size_bytes, objects = excluded.objects,
+          measured_at = excluded.measured_at, tried_at = excluded.tried_at, error = null
+        returning *
+        """,
+        bucket,
+        found.region,
+        found.size_bytes,
+        found.objects,
+        began_at,
+    )
+    return rows[0]
+
+
+async def upsert_failed_measurement(conn: Connection, bucket: str, error: str, began_at: datetime) -> None:
+    """Write down why a bucket could not be measured. What an earlier measurement found stays."""
+    await conn.execute(
+        """
+        insert into bucket_measurements (bucket, tried_at, error) values ($1, $3, $2)
+        on conflict (bucket) do update set tried_at = excluded.tried_at, error = excluded.error
+        """,
+        bucket,
+        error,
+        began_at,
+    )
 
 
 async def forget_deleted(conn: Connection, deleted_before: datetime, limit: int, now: datetime) -> list[UUID]:

@@ -59,6 +59,58 @@ async def finish_sync(
     )
 
 
+async def find_complete_walk(conn: Connection, kind: str, command_id: UUID) -> datetime | None:
+    """When the walk of a kind began that a command has completed; None where it has not."""
+    began_at: datetime | None = await conn.fetchval(
+        """
+        select max(started_at) from syncs
+        where kind = $1 and command_id = $2 and status in ('complete', 'held')
+        """,
+        kind,
+        command_id,
+    )
+    return began_at
+
+
+async def touch_backups(
+    conn: Connection, droplets_seen_since: datetime, seen_at: datetime, *, after: UUID, limit: int
+) -> list[Row]:
+    """Note that the backups were seen which droplets name, of droplets seen since a time: some droplets at a go.
+
+    In the order of their ids, from `after` on. Gives the droplets, and whether each names one that is not known.
+    """
+    return await conn.fetch(
+        """
+        with droplets as (
+          select id, provider_id, attrs -> 'backup_ids' as backup_ids
+          from cloud_resources
+          where kind = 'droplet' and provider = 'digitalocean' and deleted_at is null and last_seen_at >= $1 and id > $3
+          order by id limit $4),
+        named as (
+          select d.id, known.id as backup_id
+          from droplets d
+          cross join lateral jsonb_array_elements_text(nullif(d.backup_ids, 'null')) as b(provider_id)
+          left join lateral (
+            select k.id from cloud_resources k
+            where k.provider_id = b.provider_id and k.kind = 'droplet_backup' and k.provider = 'digitalocean'
+              and k.deleted_at is null
+            offset 0) as known on true),
+        touched as (
+          update cloud_resources r
+          set last_seen_at = greatest(r.last_seen_at, $2),
+            stale_strike_count = 0, last_strike_at = null, vanish_approved = false
+          from named where r.id = named.backup_id)
+        select d.id, d.provider_id,
+          exists (select from named n where n.id = d.id and n.backup_id is null) as has_news
+        from droplets d order by d.id
+        """,
+        droplets_seen_since,
+        seen_at,
+        after,
+        limit,
+    )
+
+
 async def count_missing(conn: Connection, sync: Sync) -> tuple[int, int]:
     """How many of its kind a walk should have seen, and how many of those it did not see.
 

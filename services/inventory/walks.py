@@ -10,19 +10,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import structlog
 
-from contracts.message import Event
-from services.inventory import history, store, sync_store
+from services.inventory import attribution, history, store, sync_store
 from services.inventory.domain import Happening, is_implausible
 from services.inventory.history import Happened
 from services.inventory.intake import Taken, take_in
-from services.inventory.kinds import Kind, Row
+from services.inventory.kinds import Kind, Listed, Pages, Row
 from services.inventory.provider import Provider
-from services.inventory.steps import Work, transact
+from services.inventory.steps import Said, Walking, transact
 from services.inventory.sync_store import Sync
 from shared.db import Connection
 from shared.digitalocean import ProviderError
@@ -31,51 +30,32 @@ from shared.outcome import Meta
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 DELETED_AT_ONCE = 500
 STRUCK_AT_ONCE = 5000
 DOUBTS_KEPT = 20
 
 
-class Superseded(Exception):
-    """Another walk of the same kind has begun: this one is of no consequence any more."""
-
-
 @asynccontextmanager
-async def walking(run: JobRun[Provider], kind: str, done: Mapping[str, Any]) -> AsyncIterator[Sync]:
+async def walking(run: JobRun[Provider], kind: str, done: Mapping[str, Any]) -> AsyncIterator[Walking]:
     """A walk, from its row's first writing on. The walk writes its end itself, unless the provider's error ends it.
 
     `done` is the job's progress, which is saved in either case.
     """
 
-    async def begin(conn: Connection, meta: Meta) -> tuple[Sync, Sequence[Event]]:
+    async def begin(conn: Connection, meta: Meta) -> tuple[Sync, Said]:
         await store.take_turn(conn)
         return await sync_store.insert_sync(conn, kind, meta.message_id, meta.now), ()
 
-    sync = await transact(run, begin)
+    walk = Walking(run, await transact(run, begin), done)
     try:
-        yield sync
+        yield walk
     except ProviderError as error:
-        await finish(run, sync, "failed", doubts=[str(error)], progress=done)
+        await finish(walk, "failed", doubts=[str(error)], progress=done)
         raise
 
 
-async def step(run: JobRun[Provider], sync: Sync, work: Work[T]) -> T:
-    """Do a step of a walk, in turn, while no later walk of its kind has begun. Raises `Superseded`."""
-
-    async def do(conn: Connection, meta: Meta) -> tuple[T, Sequence[Event]]:
-        await store.take_turn(conn)
-        if not await sync_store.lock_running(conn, sync):
-            raise Superseded(sync.kind)
-        return await work(conn, meta)
-
-    return await transact(run, do)
-
-
 async def finish(
-    run: JobRun[Provider],
-    sync: Sync,
+    walk: Walking,
     status: str,
     *,
     counts: Mapping[str, Any] | None = None,
@@ -84,58 +64,75 @@ async def finish(
 ) -> None:
     """Write down how a walk ended. (Where a later one has begun, that was done.)"""
 
-    async def work(conn: Connection, meta: Meta) -> tuple[None, Sequence[Event]]:
+    async def work(conn: Connection, meta: Meta) -> tuple[None, Said]:
         kept = doubts[:DOUBTS_KEPT]
-        await sync_store.finish_sync(conn, sync, status, counts=counts or {}, doubts=kept, now=meta.now)
+        await sync_store.finish_sync(conn, walk.sync, status, counts=counts or {}, doubts=kept, now=meta.now)
         return None, ()
 
-    await transact(run, work, progress=progress)
+    await transact(walk.run, work, progress=progress)
     if doubts:
-        log.warning("a walk is not complete: nothing was struck", kind=sync.kind, status=status, doubts=doubts[:3])
+        log.warning("a walk is not complete: nothing was struck", kind=walk.sync.kind, status=status, doubts=doubts[:3])
 
 
 async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> dict[str, Any]:
     """Mirror all there is of a kind; gives the numbers. `done` is the job's progress, and is carried on."""
     counts: Counter[str] = Counter(seen=0, discovered=0, updated=0, tagged=0, restored=0, struck=0, deleted=0, held=0)
     doubts: list[str] = []
-    async with walking(run, kind.name, done) as sync:
-        walk = kind.walk(run.resources.do)
-        async with aclosing(aiter(walk)) as pages:
-            async for rows in pages:
-                taken = await step(run, sync, partial(_take_in, kind, rows, sync))
+    async with walking(run, kind.name, done) as walk:
+        pages = _pages(kind, walk)
+        async with aclosing(aiter(pages)) as read:
+            async for rows in read:
+                taken = await walk.step(partial(_take_in, kind, rows, walk.sync))
                 counts.update(taken.counts, seen=len(rows))
                 doubts += taken.doubts
-        doubts += walk.doubts
-        complete = walk.complete and not doubts
+        doubts += await _believed(walk, pages)
+        complete = not doubts
         if complete:
-            counts.update(await _judge_absence(run, sync))
+            counts.update(await _judge_absence(walk))
             counts["deleted"] = await delete_struck_out(run, kind.name)
         numbers = {**counts, "complete": complete}
         status = ("held" if counts["held"] else "complete") if complete else "incomplete"
-        await finish(run, sync, status, counts=counts, doubts=doubts, progress={**done, str(kind.name): numbers})
+        await finish(walk, status, counts=counts, doubts=doubts, progress={**done, str(kind.name): numbers})
     return numbers
 
 
-async def _take_in(
-    kind: Kind, rows: Sequence[Row], sync: Sync, conn: Connection, meta: Meta
-) -> tuple[Taken, Sequence[Event]]:
+def _pages(kind: Kind, walk: Walking) -> Pages:
+    return kind.source.pages(walk.do) if isinstance(kind.source, Listed) else kind.source.pages(walk)
+
+
+async def _believed(walk: Walking, pages: Pages) -> list[str]:
+    """The doubts of a walk. None in an answer without anything, not even a total, while nothing of the kind is known.
+
+    An account that never had an app is answered so; there is nothing that could be struck for it.
+    """
+
+    async def known(conn: Connection, _: Meta) -> tuple[int, Said]:
+        return (await sync_store.count_missing(conn, walk.sync))[0], ()
+
+    if pages.blank and not await walk.step(known):
+        return []
+    return [*pages.doubts, *([] if pages.complete or pages.doubts else ["the walk did not end"])]
+
+
+async def _take_in(kind: Kind, rows: Sequence[Row], sync: Sync, conn: Connection, meta: Meta) -> tuple[Taken, Said]:
     # A clock that was set back must not make what was seen look as if it had been seen before the walk.
     taken = await take_in(conn, kind, rows, max(meta.now, sync.began_at), meta)
     return taken, taken.events
 
 
-async def _judge_absence(run: JobRun[Provider], sync: Sync) -> dict[str, int]:
+async def _judge_absence(walk: Walking) -> dict[str, int]:
     """Strike what a complete walk has not seen, or hold the strikes back where too much is missing to be true."""
-    held, at = await step(run, sync, partial(_hold_back, sync))
+    sync, interval = walk.sync, walk.run.resources.strike_interval
+    held, at = await walk.step(partial(_hold_back, sync))
     if held:
         return {"held": held}
     struck, last = 0, store.BEFORE_ALL
-    while page := await step(run, sync, partial(_strike_page, sync, run.resources.strike_interval, at, last)):
+    while page := await walk.step(partial(_strike_page, sync, interval, at, last)):
         struck, last = struck + len(page), page[-1]
     return {"struck": struck}
 
 
-async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[tuple[int, datetime], Sequence[Event]]:
+async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[tuple[int, datetime], Said]:
     """How many strikes are held back, 0 for a plausible absence; and the time at which that was decided."""
     await sync_store.supersede_held_sync(conn, sync.kind, meta.now)
     known, missing = await sync_store.count_missing(conn, sync)
@@ -154,7 +151,7 @@ async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[tuple[in
 
 async def _strike_page(
     sync: Sync, interval: timedelta, at: datetime, after: UUID, conn: Connection, _: Meta
-) -> tuple[list[UUID], Sequence[Event]]:
+) -> tuple[list[UUID], Said]:
     return await sync_store.strike_missing(conn, sync, interval, at, after=after, limit=STRUCK_AT_ONCE), ()
 
 
@@ -168,7 +165,7 @@ async def strike_approved(run: JobRun[Provider], held_sync_id: UUID) -> int:
 
 async def _approved_page(
     held_sync_id: UUID, interval: timedelta, after: UUID, conn: Connection, _: Meta
-) -> tuple[list[store.Row], Sequence[Event]]:
+) -> tuple[list[store.Row], Said]:
     await store.take_turn(conn)
     return await sync_store.strike_approved(conn, held_sync_id, interval, after=after, limit=STRUCK_AT_ONCE), ()
 
@@ -181,9 +178,29 @@ async def delete_struck_out(run: JobRun[Provider], kind: str) -> int:
     return deleted
 
 
-async def _delete_page(kind: str, conn: Connection, meta: Meta) -> tuple[int, Sequence[Event]]:
+async def _delete_page(kind: str, conn: Connection, meta: Meta) -> tuple[int, Said]:
     await store.take_turn(conn)
     rows = await sync_store.delete_struck_out(conn, kind, DELETED_AT_ONCE, meta.now)
     reason = "missing from three complete walks"
     happened = [Happened(row, Happening.DELETED, reason=reason) for row in rows]
     return len(rows), await history.record(conn, happened, meta)
+
+
+async def follow_parents(run: JobRun[Provider]) -> int:
+    """Let what goes with its parent go with it, wherever that went; gives how many resources changed hands."""
+    await transact(run, _adopt)
+    followed = 0
+    while page := await transact(run, _follow_page):
+        followed += page
+    return followed
+
+
+async def _adopt(conn: Connection, meta: Meta) -> tuple[None, Said]:
+    await store.take_turn(conn)
+    return None, await attribution.adopt(conn, meta)
+
+
+async def _follow_page(conn: Connection, meta: Meta) -> tuple[int, Said]:
+    await store.take_turn(conn)
+    events = await attribution.follow(conn, meta)
+    return len(events), events

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 import httpx
@@ -15,7 +16,7 @@ import stamina
 from shared.digitalocean.answers import decoded, failure, rate_limited, told_wait, undecided, unreadable
 from shared.digitalocean.budget import FIRST_BACKOFF, LONGEST_BACKOFF, RateBudget
 from shared.digitalocean.call import Call
-from shared.digitalocean.errors import BadAnswer, MissingToken, RateLimited, Unavailable
+from shared.digitalocean.errors import BadAnswer, MissingToken, NotFound, RateLimited, Unavailable
 from shared.digitalocean.metrics import BUDGET_REMAINING, BUDGET_WAITING, observed
 from shared.digitalocean.tokens import Credential, NoToken, Purpose, TokenResolver
 from shared.digitalocean.walk import Body, Listing, Walk
@@ -98,6 +99,18 @@ class DigitalOcean:
     def project_resources(self, project_id: str) -> Walk:
         """What a project holds: rows of `urn`, `assigned_at`, `status`."""
         return self.walk("/v2/projects/{project_id}/resources", "resources", identity="urn", project_id=project_id)
+
+    def registries(self) -> Walk:
+        """The container registries: in one list since an account may have several, one by itself before that."""
+        call = Call.of("GET", "/v2/registries")
+        return Walk(self._registries, [Listing(call, "registries", "name", paginated=False)])
+
+    async def _registries(self, call: Call) -> Body:
+        with suppress(NotFound):
+            return await self._perform(call)
+        with suppress(NotFound):
+            return {"registries": [await self._single("registry", Call.of("GET", "/v2/registry"))]}
+        return {"registries": []}
 
     async def create_project(self, name: str, *, purpose: str, environment: str, description: str = "") -> Body:
         """Creates a project and returns it. `environment` is Development, Staging or Production."""

@@ -62,6 +62,8 @@ class PageLedger:
     _steps_back: int = 0
     _laps: int = 1
     _query: dict[str, str] = field(default_factory=dict)
+    blank: bool = False
+    """Whether the only answer was an empty object, which some lists give in place of an empty list."""
 
     @property
     def params(self) -> Mapping[str, str]:
@@ -80,6 +82,7 @@ class PageLedger:
         """Takes the answer to `params`: the rows not seen before, and whether there is a page to ask for (`page`)."""
         rows = self._rows(body)
         fresh = self._fresh(rows)
+        self.blank = not body and not self.seen
         if not self.listing.paginated:
             return fresh, False
         next_page = self._next_page(body, len(rows), bool(fresh))
@@ -195,6 +198,11 @@ class Walk:
     def doubts(self) -> list[str]:
         """Why the walk is not complete, a sentence each, for the log and for the operator."""
         return [f"{ledger.listing.call}: {doubt}" for ledger in self._ledgers for doubt in ledger.doubts]
+
+    @property
+    def blank(self) -> bool:
+        """True when the walk has ended and nothing was answered, no list and no total: that tells nothing."""
+        return self._exhausted and all(ledger.blank for ledger in self._ledgers)
 
     async def __aiter__(self) -> AsyncGenerator[list[Row], None]:
         for number, ledger in enumerate(self._ledgers):

@@ -30,7 +30,15 @@ from services.inventory.domain import (
     with_link,
 )
 
-WEB = Seen("1", "web", "nyc3", "active", "s-1vcpu-1gb", ["a", "b"], {"vcpus": 1, "window": "monday"})
+WEB = Seen(
+    provider_id="1",
+    name="web",
+    region="nyc3",
+    state="active",
+    size_slug="s-1vcpu-1gb",
+    tags=["a", "b"],
+    attrs={"vcpus": 1, "window": "monday"},
+)
 MEANINGLESS = frozenset({"window"})
 
 values = st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=5)

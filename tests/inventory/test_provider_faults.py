@@ -16,6 +16,7 @@ from contracts.kinds import ResourceKind
 from dev.digitalocean.faults import Effect, Fault
 from dev.digitalocean.running import RunningStandIn
 from services.inventory import store, walks
+from services.inventory.kinds import KINDS
 from shared.config import Settings
 from shared.db import Connection
 from shared.jobs import JobRun
@@ -149,7 +150,7 @@ async def test_a_sync_that_is_put_off_amid_the_projects_lists_goes_on_from_there
 
     result = (await inventory.outcome(sync)).result or {}
 
-    assert result.keys() == {"project", "droplet"}
+    assert result.keys() == {"project", *KINDS}
     assert result["project"]["complete"] is True
     asked = {entry.path for entry in (await inventory.provider.requests("/v2/projects/")).requests}
     assert asked == set(lists[2:])
@@ -226,6 +227,35 @@ async def test_no_slot_lapses_unheard_while_the_provider_is_away_for_long(hasty_
     walks = await inventory.fetch("select distinct status from syncs where command_id = any($1::uuid[])", slots)
     assert [walk["status"] for walk in walks] == ["failed"]
     await intact(inventory, 3)
+
+
+async def test_of_a_provider_that_is_away_altogether_not_every_list_is_asked(hasty_inventory: Inventory) -> None:
+    inventory = hasty_inventory
+    await fleet(inventory, 3)
+    await inventory.provider.arm(Fault(effect="status", path="/v2/*", status=503))
+    await inventory.provider.forget_requests()
+
+    result = await inventory.sync()
+
+    asked = {entry.path for entry in (await inventory.provider.requests("/v2/")).requests}
+    assert asked == {"/v2/projects", "/v2/account"}
+    assert {name for name, walk in result.items() if "503" in walk["error"]} == {"project", *KINDS}
+    await intact(inventory, 3)
+
+
+async def test_what_a_failed_walk_would_have_told_of_is_walked_when_it_is(hasty_inventory: Inventory) -> None:
+    inventory = hasty_inventory
+    (droplet,) = await inventory.provider.add_droplets(1)
+    await inventory.provider.add_thing("backups", droplet_id=droplet.id)
+    await inventory.provider.arm(Fault(effect="status", path="/v2/droplets", status=503))
+    (sync,) = await inventory.send(SyncInventory(), expires=within(hours=1))
+    await put_off(inventory)
+    await inventory.provider.disarm()
+    await hurry(inventory)
+
+    result = (await inventory.outcome(sync)).result or {}
+
+    assert numbers(result, "droplet_backup", "discovered", "complete") == [1, True]
 
 
 async def test_a_sync_without_an_end_says_at_once_what_failed(hasty_inventory: Inventory) -> None:
@@ -387,8 +417,8 @@ class InOneGo:
 
 async def test_of_two_walks_that_begin_in_the_same_instant_one_counts(inventory: Inventory) -> None:
     async def begin() -> UUID:
-        async with walks.walking(InOneGo(inventory).run(), "droplet", {}) as sync:  # type: ignore[arg-type]
-            return sync.id
+        async with walks.walking(InOneGo(inventory).run(), "droplet", {}) as walk:  # type: ignore[arg-type]
+            return walk.sync.id
 
     one, other = await asyncio.gather(begin(), begin())
 

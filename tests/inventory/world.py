@@ -37,7 +37,7 @@ from shared.service import Service
 Row = asyncpg.Record
 
 EMPTY = stand_in.Settings().model_dump(mode="json") | {
-    "droplets": 0, "projects": 1, "list_lag": 0, "delete_lag": 0, "rate_hour": 0, "rate_minute": 0,
+    "droplets": 0, "others": 0, "projects": 1, "list_lag": 0, "delete_lag": 0, "rate_hour": 0, "rate_minute": 0,
 }  # fmt: skip
 """A provider with nothing but its default project, without lags and limits."""
 
@@ -109,6 +109,12 @@ class Inventory:
         return [
             row["event_type"] for row in await self.fetch("select event_type from cloud_resource_events order by id")
         ]
+
+    async def until(self, query: str, *arguments: Any, seconds: float = 30) -> None:
+        """Wait until a query says that something is so."""
+        async with asyncio.timeout(seconds):
+            while not (await self.fetch(query, *arguments))[0][0]:
+                await asyncio.sleep(0.05)
 
     async def published(self, count: int, topic: str = RESOURCES, seconds: float = 20) -> list[Envelope]:
         """The first so many messages on a topic, partition by partition, as anybody with a Kafka client reads them."""

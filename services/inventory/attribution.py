@@ -1,0 +1,90 @@
+"""Whose a resource is. The rule is the view `attributions`; this brings what it says into the rows, and tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from contracts.inventory import Change, ResourceEvent
+from services.inventory import attribution_store, history
+from services.inventory.domain import Happening, Link
+from services.inventory.history import Happened, changed
+from services.inventory.kinds import KINDS
+from services.inventory.store import Row
+from shared.db import Connection
+from shared.outcome import Meta
+
+AT_ONCE = 500
+
+_SERVING = [kind.name for kind in KINDS.values() if kind.serves_droplets]
+
+
+async def settle(conn: Connection, resource_ids: Sequence[UUID], reason: str, meta: Meta) -> list[ResourceEvent]:
+    """Attribute resources as the rule says; gives an event for each that it changed."""
+    rows = await attribution_store.settle(conn, resource_ids, step=1)
+    happened = [_attributed(row, reason) for row in rows if row["forgotten_at"] is None]
+    return await history.record(conn, happened, meta)
+
+
+async def follow(conn: Connection, meta: Meta, parents: Sequence[UUID] | None = None) -> list[ResourceEvent]:
+    """Attribute some of the resources that do not go with their parents any more; the caller repeats it until none are.
+
+    `parents`: only these ones' children, and theirs.
+    """
+    ids = await attribution_store.list_unsettled_children(conn, parents, AT_ONCE)
+    return await settle(conn, ids, "goes with its parent", meta) if ids else []
+
+
+async def adopt(conn: Connection, meta: Meta) -> list[ResourceEvent]:
+    """Give what serves a cluster's droplets alone to the cluster: not all that DOKS makes has its tag."""
+    rows = await attribution_store.adopt(conn, _SERVING)
+    happened = [Happened(row, Happening.UPDATED, changed(parent=(None, history.parent_of(row)))) for row in rows]
+    return await history.record(conn, happened, meta)
+
+
+@dataclass(frozen=True)
+class Relinked:
+    """The links of a resource with a `new` one among them; `before` held at its time until now."""
+
+    links: Sequence[Link]
+    new: Link
+    before: Link
+
+
+async def attribute_to(conn: Connection, resource_id: UUID, relinked: Relinked, meta: Meta) -> list[ResourceEvent]:
+    """Give a resource, its parts, and what goes with those, to whom its last link says; gives their events."""
+    link, before = relinked.new, relinked.before
+    rows = await attribution_store.attribute_to(conn, resource_id, relinked.links[-1])
+    settled = {row["id"]: row for row in await attribution_store.settle(conn, [row["id"] for row in rows], step=0)}
+    happening = Happening.UNLINKED if link.deployment_id is None else Happening.LINKED
+    happened = []
+    for row in rows:
+        after = settled.get(row["id"], row)
+        tenants = (row["old_tenant_id"], after["tenant_id"])
+        changes = changed(deployment_id=(before.deployment_id, link.deployment_id), tenant_id=tenants)
+        happened.append(Happened(after, happening, changes, _validity(relinked)))
+    events = await history.record(conn, happened, meta)
+    while followed := await follow(conn, meta, [event.resource.id for event in events]):
+        events += followed  # a snapshot of a volume of the cluster goes with it too
+    return events
+
+
+def _validity(relinked: Relinked) -> str:
+    link = relinked.new
+    following = next((later for later in relinked.links if later.since > link.since), None)
+    return f"from {link.since.isoformat()}" + (f" until {following.since.isoformat()}" if following else "")
+
+
+def _attributed(row: Row, reason: str) -> Happened:
+    """What it means that a resource is somebody else's now."""
+    changes = changed_owner(row)
+    if "deployment_id" not in changes:
+        return Happened(row, Happening.UPDATED, changes, reason)
+    return Happened(row, Happening.LINKED if row["deployment_id"] else Happening.UNLINKED, changes, reason)
+
+
+def changed_owner(row: Row) -> dict[str, Change]:
+    """Whose a settled resource was, and is."""
+    names = ("project_id", "deployment_id", "tenant_id")
+    return changed(**{name: (row[f"old_{name}"], row[name]) for name in names})
