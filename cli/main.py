@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from cli import contracts, dead_letters, development, republish, running, stack, status, tail
+from cli import contracts, dead_letters, development, inventory, republish, running, stack, status, tail
 from cli.errors import explained
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 for command in (running.up, running.run, running.migrate, tail.tail, status.status, republish.republish):
     app.command()(command)
+app.add_typer(inventory.app, name="inventory")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(stack.app, name="stack")

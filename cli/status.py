@@ -24,11 +24,7 @@ _BROKER_S = 5.0
 _OUTBOX_OLD_S = 60.0
 _SEEN_WITHIN_S = 20.0  # a process says every 5 s that it is there
 
-_WALKS = """
-    select kind, max(started_at) as last, (array_agg(status order by started_at desc))[1] as result,
-      max(finished_at) filter (where status = 'complete') as complete
-    from inventory.v1_all_syncs group by kind order by kind
-    """
+_UNWELL = {"failing": "yellow", "stale": "yellow", "held": "red", "never": "dim"}
 
 Row = dict[str, Any]
 
@@ -39,7 +35,7 @@ class Picture:
 
     services: dict[str, Row] = field(default_factory=dict)
     without_schema: list[str] = field(default_factory=list)
-    walks: list[Row] = field(default_factory=list)
+    coverage: list[Row] = field(default_factory=list)
     held: list[Row] = field(default_factory=list)
     slots: list[Row] = field(default_factory=list)
     broker: str | None = None
@@ -77,8 +73,7 @@ async def look(chosen: Settings) -> Picture:
             alive = [process for process in health["processes"] if _seen_lately(process)]
             picture.services[schema] = {**health, "processes": alive}
         picture.without_schema = [name for name in services.names() if name not in picture.services]
-        if "inventory" in picture.services:
-            picture.walks = [dict(row) for row in await conn.fetch(_WALKS)]
+        picture.coverage = await rows(conn, "inventory", "v1_all_coverage")
         picture.held = await rows(conn, "inventory", "v1_all_held_syncs")
         picture.slots = await rows(conn, "scheduler", "v1_all_slots")
     return picture
@@ -106,13 +101,19 @@ def worries(picture: Picture) -> list[str]:
         f"a sync of {held['kind']} is held, {held['missing']} of {held['known']} were missing"
         for held in _open(picture)
     ]
-    return found
+    return [*found, *map(_trouble, (kind for kind in picture.coverage if kind["status"] in ("failing", "stale")))]
+
+
+def _trouble(kind: Row) -> str:
+    if kind["status"] == "stale":
+        return f"no complete walk of {kind['kind']} for two hours: is the scheduler running?"
+    return f"the last walk of {kind['kind']} was {kind['last_status']}: {kind['doubts'][0] if kind['doubts'] else '-'}"
 
 
 def draw(picture: Picture, now: datetime) -> list[Table | Text]:
     """The screen."""
     parts: list[Table | Text] = [_services(picture), _relays(picture)]
-    if picture.walks:
+    if picture.coverage:
         parts.append(_inventory(picture, now))
     if picture.slots:
         parts.append(_schedule(picture, now))
@@ -160,14 +161,16 @@ def _leader(processes: Sequence[Row]) -> str:
 
 
 def _inventory(picture: Picture, now: datetime) -> Table:
-    """The newest walk of each kind, and when one last saw everything."""
-    table = _table("inventory", "last walk", "result", "complete")
-    for walk in picture.walks:
+    """How fresh what is known of each kind is."""
+    table = _table("inventory", "resources", "status", "complete", "last walk", "result")
+    for kind in sorted(picture.coverage, key=lambda kind: str(kind["kind"])):
         table.add_row(
-            Text(walk["kind"], "bold"),
-            _before(walk["last"], now),
-            Text(walk["result"], "" if walk["result"] in ("complete", "running") else "yellow"),
-            _before(walk["complete"], now) if walk["complete"] else Text("never", "yellow"),
+            Text(kind["kind"], "bold"),
+            str(kind["resources"]),
+            Text(kind["status"], _UNWELL.get(kind["status"], "")),
+            _before(kind["complete_at"], now) if kind["complete_at"] else Text("never", "yellow"),
+            _before(kind["last_started_at"], now) if kind["last_started_at"] else "-",
+            kind["last_status"] or "-",
         )
     return table
 

@@ -123,12 +123,12 @@ def _set_shown(_world: World, droplet: Droplet, value: object) -> None:
 
 
 CHANGES = {
-    "shown": _set_shown,
     "name": _set_name,
     "status": _set_status,
     "size": _set_size,
     "tags": _set_tags,
     "project_id": _set_project,
+    "shown": _set_shown,
 }
 
 BY_HAND = ByHand(truth, create, change, delete, insert, remove)

@@ -140,6 +140,6 @@ FAMILIES: tuple[Family, ...] = (
     DOMAINS.family(Route("GET", "/v2/domains/{id}/records", _list_records)),
     RESERVED_IPS.family(),
     LOAD_BALANCERS.family(),
-    VPCS.family(),
+    VPCS.family(Route("DELETE", "/v2/vpcs/{id}", _delete_vpc)),
     FIREWALLS.family(),
 )

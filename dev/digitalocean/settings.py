@@ -16,7 +16,7 @@ class Settings(BaseModel):
     """How many droplets are there at the start."""
     gpus: int = Field(0, ge=0)
     """How many GPU droplets there are besides; the plain listing leaves them out."""
-    others: int = Field(100, ge=0)
+    others: int = Field(0, ge=0)
     """How many resources of the other kinds there are for each hundred droplets, in an agency's proportions."""
     projects: int = Field(12, ge=1)
     """How many projects there are at the start, the default one included."""

@@ -54,7 +54,7 @@ class Things:
     gone: Callable[[World, Thing], None] = _goes_alone
 
     def family(self, *more: Route) -> Family:
-        """Its list, one by its id, its deletion, and what a person can do by hand."""
+        """Its list, one by its id, its deletion (`more` comes before those), and what a person can do by hand."""
         routes = (
             Route("GET", self.path, self._list),
             Route("GET", f"{self.path}/{{id}}", self._get),
@@ -62,7 +62,7 @@ class Things:
         )
         return Family(
             name=self.name,
-            routes=(*routes, *more) if self.path else more,
+            routes=(*more, *routes) if self.path else more,
             urn=self.urn,
             resource_type=self.resource_type,
             find=lambda world, id: self.table(world).rows.get(id),

@@ -20,10 +20,11 @@ class StandInKind:
     label: str
     module: str
     setting: str
+    options: tuple[str, ...] = ()
 
 
 STAND_INS = {
-    "digitalocean": StandInKind("the DigitalOcean stand-in", "dev.digitalocean", "DO_API_URL"),
+    "digitalocean": StandInKind("the DigitalOcean stand-in", "dev.digitalocean", "DO_API_URL", ("--others", "100")),
 }
 
 
@@ -43,7 +44,8 @@ class StandIn(Server):
 
     def command(self) -> Command:
         """The module, with the same Python."""
-        return Command([sys.executable, "-m", STAND_INS[self.name].module, "--port", str(self.port)], cwd=CHECKOUT)
+        kind = STAND_INS[self.name]
+        return Command([sys.executable, "-m", kind.module, "--port", str(self.port), *kind.options], cwd=CHECKOUT)
 
     def ready(self) -> bool:
         """Whether its health check answers 200."""

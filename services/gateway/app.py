@@ -20,7 +20,7 @@ from services.gateway.documentation import openapi
 from services.gateway.door import Door, admit
 from services.gateway.failures import to_response
 from services.gateway.gateway import ApiRequest, Gateway, opened
-from services.gateway.routes import contracts, health, held_syncs, inventory, me, projects
+from services.gateway.routes import contracts, health, held_syncs, inventory, me, projects, reports
 from services.gateway.routes import operations as operation_routes
 from shared.config import Settings
 from shared.process import vital
@@ -56,7 +56,14 @@ def _public() -> Router:
 
 
 def _guarded() -> Router:
-    nouns = [me.router, inventory.router, held_syncs.router, projects.router, operation_routes.router]
+    nouns = [
+        me.router,
+        inventory.router,
+        reports.router,
+        held_syncs.router,
+        projects.router,
+        operation_routes.router,
+    ]
     return Router("/api/v1", route_handlers=nouns, before_request=admit, security=[{"token": []}])
 
 

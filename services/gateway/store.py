@@ -63,6 +63,42 @@ class Views:
             """
         return await _json(self.operator, query, after, limit)
 
+    async def coverage(self, kinds: Sequence[str]) -> str:
+        """How fresh each of these kinds is, `{"status": ..., "kinds": [...], "count": n}`."""
+        query = """
+            with covered as (
+              select k.kind, coalesce(c.resources, 0) as resources, coalesce(c.status, 'never') as status,
+                c.complete_at, extract(epoch from now() - c.complete_at)::bigint as age_seconds,
+                c.last_status, c.last_started_at, c.last_finished_at, coalesce(c.doubts, '[]') as doubts, c.held_sync_id
+              from unnest($1::text[]) with ordinality as k(kind, n)
+              left join inventory.v1_all_coverage c on c.kind = k.kind
+              order by k.n)
+            select json_build_object(
+              'status', case when bool_and(status = 'fresh') then 'ok' else 'attention' end,
+              'kinds', json_agg(covered),
+              'count', count(*))
+            from covered
+            """
+        return await _json(self.operator, query, kinds)
+
+    async def orphans(self, *, after: UUID | None, limit: int) -> str:
+        """A page of what nobody owns, with the costs of all of it."""
+        query = """
+            with found as materialized (select o from inventory.v1_all_orphans o),
+            page as (
+              select o, row_number() over (order by (o).id) as n
+              from found where $1::uuid is null or (o).id > $1
+              order by (o).id limit $2::int + 1)
+            select json_build_object(
+              'orphans', coalesce(json_agg(o order by n) filter (where n <= $2), '[]'),
+              'count', count(*) filter (where n <= $2),
+              'next', case when count(*) > $2 then cursor_of((array_agg((o).id order by n))[$2]) end,
+              'monthly_usd_cents', (select coalesce(sum((o).monthly_usd_cents), 0) from found),
+              'unpriced', (select count(*) from found where (o).monthly_usd_cents is null))
+            from page
+            """
+        return await _json(self.operator, query, after, limit)
+
     async def held_syncs(self, *, status: str | None, after: UUID | None, limit: int) -> str:
         """A page of held syncs, `{"held_syncs": [...], "count": n, "next": ...}`; `status` None: all of them."""
         query = """

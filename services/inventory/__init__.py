@@ -15,6 +15,7 @@ Beside the usual files: `kinds/` declares the kinds, `intake.py` is the one way 
 `projects.py` mirrors the projects and what is in them, `spaces.py` measures buckets, `attribution.py` brings the rule
 of whose a resource is into the rows, and `history.py` writes what happened, into the table and onto the bus alike.
 `provider.py` is the jobs' access to the provider, `steps.py` their transactions; `upkeep.py` keeps to the retentions
-and tells everything again. Beside `store.py` (resources), the statements about projects stand in `project_store.py`,
-those about walks and strikes in `sync_store.py`, those about whose resources are in `attribution_store.py`.
+and tells everything again, `metrics.py` tells how fresh all is. Beside `store.py` (resources), the statements about
+projects stand in `project_store.py`, those about walks and strikes in `sync_store.py`, those about whose resources are
+in `attribution_store.py`.
 """

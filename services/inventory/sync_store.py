@@ -111,22 +111,29 @@ async def touch_backups(
     )
 
 
-async def count_missing(conn: Connection, sync: Sync) -> tuple[int, int]:
-    """How many of its kind a walk should have seen, and how many of those it did not see.
+async def list_coverage(conn: Connection) -> list[Row]:
+    """How fresh each kind is that was ever walked."""
+    return await conn.fetch("select * from v1_all_coverage order by kind")
 
-    Those left out whose absence an operator has approved: they say nothing about what is plausible.
+
+async def count_missing(conn: Connection, sync: Sync) -> tuple[int, int, int]:
+    """How many of its kind a walk should have seen, how many of those it did not see; and all that it did not see.
+
+    In the first two, those are left out whose absence an operator has approved: they say nothing about what is
+    plausible.
     """
     rows = await conn.fetch(
         """
-        select count(*) as known, count(*) filter (where last_seen_at < $2) as missing
+        select count(*) filter (where not vanish_approved) as known,
+          count(*) filter (where last_seen_at < $2 and not vanish_approved) as missing,
+          count(*) filter (where last_seen_at < $2) as unseen
         from cloud_resources
         where provider = 'digitalocean' and kind = $1 and deleted_at is null and first_seen_at < $2
-          and not vanish_approved
         """,
         sync.kind,
         sync.began_at,
     )
-    return rows[0]["known"], rows[0]["missing"]
+    return rows[0]["known"], rows[0]["missing"], rows[0]["unseen"]
 
 
 async def strike_missing(

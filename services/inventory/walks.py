@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -89,7 +90,6 @@ async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> 
         complete = not doubts
         if complete:
             counts.update(await _judge_absence(walk))
-            counts["deleted"] = await delete_struck_out(run, kind.name)
         numbers = {**counts, "complete": complete}
         status = ("held" if counts["held"] else "complete") if complete else "incomplete"
         await finish(walk, status, counts=counts, doubts=doubts, progress={**done, str(kind.name): numbers})
@@ -123,21 +123,29 @@ async def _take_in(kind: Kind, rows: Sequence[Row], sync: Sync, conn: Connection
 async def _judge_absence(walk: Walking) -> dict[str, int]:
     """Strike what a complete walk has not seen, or hold the strikes back where too much is missing to be true."""
     sync, interval = walk.sync, walk.run.resources.strike_interval
-    held, at = await walk.step(partial(_hold_back, sync))
-    if held:
-        return {"held": held}
+    absence = await walk.step(partial(_hold_back, sync))
+    if absence.held or not absence.unseen:
+        return {"held": absence.held}
     struck, last = 0, store.BEFORE_ALL
-    while page := await walk.step(partial(_strike_page, sync, interval, at, last)):
+    while page := await walk.step(partial(_strike_page, sync, interval, absence.at, last)):
         struck, last = struck + len(page), page[-1]
-    return {"struck": struck}
+    return {"struck": struck, "deleted": await delete_struck_out(walk.run, sync.kind)}
 
 
-async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[tuple[int, datetime], Said]:
-    """How many strikes are held back, 0 for a plausible absence; and the time at which that was decided."""
+@dataclass(frozen=True)
+class Absence:
+    """How many a walk did not see, how many strikes are held back for it (0: it is plausible), and when that was so."""
+
+    unseen: int
+    held: int
+    at: datetime
+
+
+async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[Absence, Said]:
     await sync_store.supersede_held_sync(conn, sync.kind, meta.now)
-    known, missing = await sync_store.count_missing(conn, sync)
+    known, missing, unseen = await sync_store.count_missing(conn, sync)
     if not is_implausible(missing, known):
-        return (0, meta.now), ()
+        return Absence(unseen, 0, meta.now), ()
     held = await sync_store.insert_held_sync(conn, sync, meta.now)
     log.error(
         "a sync is held: too much of a kind has vanished at once",
@@ -146,7 +154,7 @@ async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[tuple[in
         known=known,
         remedy=f"look at the provider, then approve or reject the held sync {sync.id}",
     )
-    return (held, meta.now), ()
+    return Absence(unseen, held, meta.now), ()
 
 
 async def _strike_page(

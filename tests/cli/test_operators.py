@@ -122,7 +122,7 @@ def test_status_shows_everything_on_one_screen(arcadia: Shell) -> None:
 
     for service in ("gateway", "inventory", "scheduler"):
         assert re.search(rf"^{service} +1 +\d+ MB +\d+ ", said.out, flags=re.MULTILINE), said.out
-    assert re.search(r"^droplet +.* ago +complete +.* ago", said.out, flags=re.MULTILINE)
+    assert re.search(r"^droplet +\d+ +fresh +.* ago +.* ago +complete", said.out, flags=re.MULTILINE)
     assert re.search(r"^sync-inventory +\S+ \* \* \* \* +.*in ", said.out, flags=re.MULTILINE)
     assert max(map(len, said.out.splitlines())) <= 80
 

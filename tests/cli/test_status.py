@@ -91,8 +91,10 @@ def test_a_held_sync_that_was_decided_needs_nobody() -> None:
     assert worries(Picture(held=[{"kind": "droplet", "known": 300, "missing": 150, "status": "approved"}])) == []
 
 
-def walk(kind: str, ago: timedelta, result: str, complete: datetime | None) -> dict[str, Any]:
-    return {"kind": kind, "last": NOW - ago, "result": result, "complete": complete}
+def kind(name: str, status: str, ago: timedelta, result: str, complete: datetime | None) -> dict[str, Any]:
+    doubts = ["2 of 7 rows were not shown"] if result == "incomplete" else []
+    last = {"last_status": result, "last_started_at": NOW - ago, "doubts": doubts}
+    return {"kind": name, "resources": 7, "status": status, "complete_at": complete, **last}
 
 
 def slot(name: str, fired_at: datetime | None, next_at: datetime) -> dict[str, Any]:
@@ -101,9 +103,9 @@ def slot(name: str, fired_at: datetime | None, next_at: datetime) -> dict[str, A
 
 def test_it_says_how_fresh_everything_is() -> None:
     picture = Picture(
-        walks=[
-            walk("droplet", timedelta(minutes=3), "complete", NOW - timedelta(minutes=2)),
-            walk("volume", timedelta(hours=2, minutes=5), "incomplete", None),
+        coverage=[
+            kind("droplet", "fresh", timedelta(minutes=3), "complete", NOW - timedelta(minutes=3)),
+            kind("volume", "failing", timedelta(hours=2, minutes=5), "incomplete", None),
         ],
         slots=[
             slot("hourly", NOW - timedelta(hours=28), NOW + timedelta(seconds=40)),
@@ -112,7 +114,8 @@ def test_it_says_how_fresh_everything_is() -> None:
     )
     lines = [" ".join(line.split()) for line in shown(picture).splitlines()]
 
-    assert "droplet 3 min ago complete 2 min ago" in lines
-    assert "volume 2 h 5 min ago incomplete never" in lines
+    assert "droplet 7 fresh 3 min ago 3 min ago complete" in lines
+    assert "volume 7 failing never 2 h 5 min ago incomplete" in lines
+    assert "! the last walk of volume was incomplete: 2 of 7 rows were not shown" in lines
     assert "hourly 5 0 * * * 1 d 4 h ago in 40 s" in lines
     assert "daily 5 0 * * * never due" in lines

@@ -19,8 +19,11 @@ from shared.migrate import migrate
 
 
 @pytest.fixture
-async def system(settings: Settings, tmp_path: Path) -> AsyncIterator[Stage]:
-    """Everything at work. Strikes may follow one another at once: a test does not wait for half an hour."""
+async def system(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """Everything at work. Strikes may follow one another at once: a test does not wait for half an hour.
+
+    More for the services' environment: `parametrize("system", [{...}], indirect=True)`.
+    """
     await migrate(settings, migrations())
     with running_stand_in(droplets=5, projects=2, seed=1) as provider:
         environment = {
@@ -34,7 +37,7 @@ async def system(settings: Settings, tmp_path: Path) -> AsyncIterator[Stage]:
             "GATEWAY_PORT": str(free_port()),
             "INVENTORY_STRIKE_MINUTES": "0",
             "LOG_FORMAT": "console",
-        }
+        } | getattr(request, "param", {})
         with services_running(tmp_path, environment):
             gateway = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
             await gateway_ready(gateway, tmp_path)

@@ -88,9 +88,10 @@ class Inventory:
         (id,) = await self.send(command, **send)
         return await self.outcome(id)
 
-    async def ok(self, command: Command, **send: Any) -> dict[str, Any]:
-        """Send a command that is to end well; gives its result."""
-        recorded = await self.ask(command, **send)
+    async def ok(self, command: Command, seconds: float = 30, **send: Any) -> dict[str, Any]:
+        """Send a command that is to end well, within so many seconds; gives its result."""
+        (id,) = await self.send(command, **send)
+        recorded = await self.outcome(id, seconds)
         assert recorded.status == "ok", recorded
         return recorded.result or {}
 

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from contracts.inventory import LinkResource, Resource, SyncInventory, UnlinkResource
+from contracts.inventory import LinkResource, Parent, Resource, SyncInventory, UnlinkResource
 from contracts.kinds import ResourceKind
 from services.gateway.documentation import ALWAYS, INVALID, NOT_FOUND, PROVIDER, answer
 from services.gateway.gateway import ApiRequest
@@ -50,13 +50,19 @@ class ResourceView(BaseModel):
     tags: list[str]
     attrs: dict[str, Any] = Field(description="What is special to the kind.")
     project_id: UUID | None
-    tenant_id: str | None = Field(description="The deployment's tenant when linked, else the project's.")
+    tenant_id: str | None = Field(
+        description="The deployment's tenant when linked, else the project's, else a tag's (`tenant:<id>`), else the "
+        "parent's."
+    )
     deployment_id: UUID | None
     first_seen_at: datetime
     last_seen_at: datetime
     stale_strike_count: int = Field(description="Complete syncs in a row that did not see it; at three it is deleted.")
     deleted_at: datetime | None
     version: int
+    parent: Parent | None = Field(
+        description="What it was taken of, or the Kubernetes cluster that made it and with which it is attributed."
+    )
 
 
 class ResourceEventView(BaseModel):
@@ -128,6 +134,7 @@ _RESOURCE = {
     "stale_strike_count": 3,
     "deleted_at": "2026-11-02T12:15:04Z",
     "version": 3,
+    "parent": {"kind": "kubernetes_cluster", "provider_id": "bd5f5959-5e1e-4205-a714-a914373942af"},
 }
 _EVENT = {
     "id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f13",
