@@ -6,7 +6,7 @@ COMPILE := .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-
 
 # Nothing that is set for a real installation may steer tests, demo or benchmarks: they must never reach it.
 ifeq ($(filter up,$(MAKECMDGOALS)),)
-unexport $(filter DATABASE_% KAFKA_% DO_% DIGITALOCEAN_% FINANCE_% SKYAI_% JWT_% GATEWAY_% OTEL_%,$(.VARIABLES))
+unexport $(filter DATABASE_% KAFKA_% DO_% SPACES_% DIGITALOCEAN_% FINANCE_% SKYAI_% JWT_% GATEWAY_% OTEL_%,$(.VARIABLES))
 endif
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 

@@ -29,10 +29,12 @@ from contracts.kinds import ResourceKind
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.stack import Stack
 from services.inventory.app import MIGRATIONS
+from services.inventory.kinds import KINDS, Listed
 from shared import outbox
 from shared.config import Settings
 from shared.db import Database
 from shared.digitalocean import DigitalOcean, TokenResolver, Walk
+from shared.digitalocean.walk import PER_PAGE
 from shared.ids import uuid7
 from shared.migrate import migrate
 from shared.outbox import Sender
@@ -41,6 +43,7 @@ from tests.conftest import settings_for
 
 FLEET = 10_000
 LARGE_FLEET = 100_000
+_OTHERS = 100  # as many of the other kinds as there are droplets
 _ROUNDS = 5
 _LOOK_EVERY_S = 0.2
 _PROJECTS = 12
@@ -50,24 +53,29 @@ _CHECKOUT = Path(__file__).parents[1]
 
 async def run(stack: Stack) -> Report:
     """Measure on this stack."""
-    async with _fleet(stack, FLEET) as fleet:
+    async with _fleet(stack, droplets=FLEET) as fleet:
         droplets, walked, droplet_requests = await _compare(fleet, ResourceKind.DROPLET)
+        least_of_droplets = await fleet.least_requests(ResourceKind.DROPLET)
+    async with _fleet(stack, droplets=FLEET // 2, others=_OTHERS) as fleet:
         everything, all_walked, all_requests = await _compare(fleet, None)
+        least, kinds, count = await fleet.least_requests(None), len(KINDS), await fleet.count()
         small = fleet.peak_memory
-    async with _fleet(stack, LARGE_FLEET) as fleet:
+    async with _fleet(stack, droplets=LARGE_FLEET // 2, others=_OTHERS) as fleet:
         large_seconds = await fleet.sync(None)
-        large = fleet.peak_memory
+        large, large_count = fleet.peak_memory, await fleet.count()
     return Report(
         "inventory-sync",
-        f"a sync of {FLEET:,} unchanged droplets, from command to outcome; memory with {LARGE_FLEET:,}",
+        f"a sync that finds {FLEET:,} resources unchanged, from command to outcome; memory with {LARGE_FLEET:,}",
         [
             Figure("droplets alone", droplets, walked, "s", 1.5, "lower", "the client walking the same pages"),
-            Figure("projects and droplets", everything, all_walked, "s", 1.5, "lower", "the client, likewise"),
+            Figure("projects and all kinds", everything, all_walked, "s", 1.5, "lower", "the client, likewise"),
             Figure(f"memory with {LARGE_FLEET:,}", large, _MEMORY_LIMIT_MB, "MiB", 1, "lower", "limit"),
         ],
         {
-            "requests per sync of droplets": droplet_requests,
-            "requests per sync of everything": all_requests,
+            "requests per sync of droplets, and the least possible": f"{droplet_requests}, {least_of_droplets}",
+            "requests per sync of everything, and the least possible": f"{all_requests}, {least}",
+            f"resources of {kinds} kinds in the sync of everything": count,
+            "resources in the large fleet": large_count,
             f"memory with {FLEET:,} in MiB": round(small),
             f"seconds for a sync of {LARGE_FLEET:,} unchanged": round(large_seconds, 1),
             "rounds, of which the median counts": _ROUNDS,
@@ -117,14 +125,38 @@ class Fleet:
                 projects = [row["id"] async for rows in do.projects() for row in rows]
                 for project in projects:
                     await _read(do.project_resources(project))
-            await _read(do.droplets())
+            for declared in KINDS.values() if kind is None else [KINDS[kind]]:
+                if isinstance(declared.source, Listed):
+                    await _read(declared.source.pages(do))
         return time.perf_counter() - started
+
+    async def count(self) -> int:
+        """How many resources the inventory has."""
+        return int(await self.db.pool.fetchval("select count(*) from cloud_resources where deleted_at is null"))
+
+    async def least_requests(self, kind: ResourceKind | None) -> int:
+        """In how few requests such a sync can see everything: full pages of 200, a list at least one."""
+        rows = await self.db.pool.fetch("select kind, count(*) as n from cloud_resources group by kind")
+        counts = {row["kind"]: row["n"] for row in rows}
+        listed = [each for each in KINDS.values() if isinstance(each.source, Listed) and kind in (None, each.name)]
+        whole = {"database", "container_registry"}  # these lists are not paginated
+        pages = sum(1 if each.name in whole else _pages(counts.get(each.name, 0)) for each in listed)
+        gpus = 1  # a list of their own
+        if kind is not None:
+            return pages + gpus
+        members = await self.db.pool.fetch("select project_id, count(*) as n from project_members group by project_id")
+        empty = _PROJECTS + 1 - len(members)  # the internal one too
+        return pages + gpus + _pages(_PROJECTS + 1) + sum(_pages(row["n"]) for row in members) + empty
 
     async def requests(self) -> int:
         async with self.stand_in.control() as control:
             count = sum((await control.requests("/v2/")).counts.values())
             await control.forget_requests()
         return count
+
+
+def _pages(rows: int) -> int:
+    return max(1, -(-rows // PER_PAGE))
 
 
 async def _read(walk: Walk) -> None:
@@ -147,13 +179,13 @@ async def _compare(fleet: Fleet, kind: ResourceKind | None) -> tuple[float, floa
 
 
 @asynccontextmanager
-async def _fleet(stack: Stack, droplets: int) -> AsyncIterator[Fleet]:
-    """A database of its own, a stand-in with so many droplets, and the service, which has synced them once."""
+async def _fleet(stack: Stack, *, droplets: int, others: int = 0) -> AsyncIterator[Fleet]:
+    """A database of its own, a stand-in with a fleet, and the service, which has synced it once."""
     name = f"bench_{uuid7().hex}"
     admin = await asyncpg.connect(stack.database_url)
     await admin.execute(f"create database {name}")
     url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
-    unlimited = {"droplets": droplets, "projects": _PROJECTS, "rate_hour": 0, "rate_minute": 0}
+    unlimited = {"droplets": droplets, "others": others, "projects": _PROJECTS, "rate_hour": 0, "rate_minute": 0}
     try:
         with running_stand_in(**unlimited) as stand_in:
             changed = {"do_api_url": stand_in.url, "do_rate_limit": 0.0}

@@ -70,11 +70,12 @@ def _start_missing(stack: ExitStack) -> None:
 
 
 def _forget_tokens() -> None:
-    """Give the stand-in a token that is nobody's, and keep real ones out of its journal."""
+    """Give the stand-in a token that is nobody's, and keep real ones out of its journal; its buckets are nowhere."""
     from dev.digitalocean.app import TOKEN_PREFIX
 
-    for name in [name for name in os.environ if name.startswith("DO_") and name.endswith("_TOKEN")]:
-        del os.environ[name]
+    for name in list(os.environ):
+        if (name.startswith("DO_") and name.endswith("_TOKEN")) or name.startswith("SPACES_"):
+            del os.environ[name]
     os.environ["DO_API_TOKEN"] = f"{TOKEN_PREFIX}stand_in"
 
 

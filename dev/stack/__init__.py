@@ -3,7 +3,7 @@
     with Stack("demo", stand_ins=["digitalocean"], say=print) as stack:
         ... stack.settings["DATABASE_URL"], stack.kafka.restart() ...
 
-It reads nothing of the environment that could name a real server: no DATABASE_URL, KAFKA_* or DO_*.
+It reads nothing of the environment that could name a real server: no DATABASE_URL, KAFKA_*, DO_* or SPACES_*.
 """
 
 from dev.stack.address import free_port, loopback_only

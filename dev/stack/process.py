@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 # Everything a server of the stack may know of the caller's environment. Notably absent: DATABASE_URL,
-# PG*, KAFKA_*, DO_* and FINANCE_URL, which may name something real.
+# PG*, KAFKA_*, DO_*, SPACES_* and FINANCE_URL, which may name something real.
 DOCKER = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "JAVA_HOME", *DOCKER)
 

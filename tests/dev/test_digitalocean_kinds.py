@@ -166,6 +166,8 @@ async def test_an_account_without_apps_answers_an_empty_object() -> None:
         assert get(alone, "/v2/apps").json() == {}
 
 
-def test_a_vpc_with_members_is_not_deleted(client: Any) -> None:
+def test_a_vpc_with_members_is_not_deleted(client: Any, stand_in: RunningStandIn) -> None:
     vpc = next(vpc for vpc in client.vpcs.list(per_page=200)["vpcs"] if vpc["default"])
-    assert client.vpcs.delete(vpc["id"])["id"] == "forbidden"
+    headers = {"authorization": f"Bearer {stand_in.token}"}
+    refused = httpx.delete(f"{stand_in.url}/v2/vpcs/{vpc['id']}", headers=headers, trust_env=False)
+    assert (refused.status_code, refused.json()["id"]) == (403, "forbidden")
