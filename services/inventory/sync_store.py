@@ -77,7 +77,7 @@ async def touch_backups(
 ) -> list[Row]:
     """Note that the backups were seen which droplets name, of droplets seen since a time: some droplets at a go.
 
-    In the order of their ids, from `after` on. Gives the droplets, and whether each names one that is not known.
+    In the order of their ids, from `after` on. Gives the droplets, and how many each names that are known and unknown.
     """
     return await conn.fetch(
         """
@@ -100,9 +100,10 @@ async def touch_backups(
           set last_seen_at = greatest(r.last_seen_at, $2),
             stale_strike_count = 0, last_strike_at = null, vanish_approved = false
           from named where r.id = named.backup_id)
-        select d.id, d.provider_id,
-          exists (select from named n where n.id = d.id and n.backup_id is null) as has_news
-        from droplets d order by d.id
+        select d.id, d.provider_id, count(n.backup_id) as known,
+          count(*) filter (where n.id is not null and n.backup_id is null) as unknown
+        from droplets d left join named n on n.id = d.id
+        group by d.id, d.provider_id order by d.id
         """,
         droplets_seen_since,
         seen_at,

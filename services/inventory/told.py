@@ -36,6 +36,7 @@ class Telling:
     def __init__(self, walking: Walking) -> None:
         self._walking = walking
         self._ended = False
+        self.noted = 0  # so many were seen without a row of theirs
         self.doubts: list[str] = []
 
     @property
@@ -57,7 +58,8 @@ class Backups(Telling):
         rows: list[Row] = []
         after = store.BEFORE_ALL
         while page := await self._walking.step(partial(self._see_known, began_at, after)):
-            for droplet_id in [row["provider_id"] for row in page if row["has_news"]]:
+            self.noted += sum(row["known"] for row in page if not row["unknown"])
+            for droplet_id in [row["provider_id"] for row in page if row["unknown"]]:
                 rows += await self._read(droplet_id)
                 if len(rows) >= _ROWS_AT_ONCE:
                     yield rows

@@ -24,6 +24,7 @@ from services.inventory.kinds import Kind, Listed, Pages, Row
 from services.inventory.provider import Provider
 from services.inventory.steps import Said, Walking, transact
 from services.inventory.sync_store import Sync
+from services.inventory.told import Telling
 from shared.db import Connection
 from shared.digitalocean import ProviderError
 from shared.jobs import JobRun
@@ -86,6 +87,7 @@ async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> 
                 taken = await walk.step(partial(_take_in, kind, rows, walk.sync))
                 counts.update(taken.counts, seen=len(rows))
                 doubts += taken.doubts
+        counts["seen"] += pages.noted if isinstance(pages, Telling) else 0
         doubts += await _believed(walk, pages)
         complete = not doubts
         if complete:
