@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
@@ -32,6 +32,9 @@ from shared.telemetry import span
 log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
+
+Progress: TypeAlias = dict[str, Any] | Callable[[], dict[str, Any] | None] | None
+"""What a later attempt is to know; where the work decides it, a function that is asked after it. None: as before."""
 
 _POLL_S = 1.0
 _INTERRUPTED_S = 1.0  # about so long does a job rest that was no failure of its own
@@ -66,7 +69,7 @@ class JobRun(Generic[R]):
         self,
         work: Callable[[Connection, Meta], Awaitable[Outcome | None]],
         *,
-        progress: dict[str, Any] | None = None,
+        progress: Progress = None,
     ) -> Outcome:
         """Do a part of the work in a transaction, and send its events with it. Raises `LeaseLost`."""
         meta = replace(self.meta, now=datetime.now(UTC))
@@ -214,7 +217,7 @@ class Worker:
         leased: Leased,
         work: Callable[[Connection, Meta], Awaitable[Outcome | None]],
         meta: Meta,
-        progress: dict[str, Any] | None,
+        progress: Progress,
     ) -> Outcome:
         """A part of a job's work in a transaction that checks the lease."""
         async with self._database.transaction() as conn:
@@ -222,8 +225,9 @@ class Worker:
             outcome = await work(conn, meta) or Outcome()
             rows = self._sender.rows(outcome, meta)
             await outbox.insert(conn, rows)
-            if progress is not None:
-                await job_store.mark_progress(conn, leased.id, progress)
+            made = progress() if callable(progress) else progress
+            if made is not None:
+                await job_store.mark_progress(conn, leased.id, made)
         if rows:
             self._wake_relay()
         return outcome

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from contracts.inventory import Change, ResourceEvent
+from contracts.kinds import ResourceKind
 from services.inventory import attribution_store, history
 from services.inventory.domain import Happening, Link
 from services.inventory.history import Happened, changed
@@ -15,32 +16,37 @@ from services.inventory.store import Row
 from shared.db import Connection
 from shared.outcome import Meta
 
-AT_ONCE = 500
-
 _SERVING = [kind.name for kind in KINDS.values() if kind.serves_droplets]
 
 
 async def settle(conn: Connection, resource_ids: Sequence[UUID], reason: str, meta: Meta) -> list[ResourceEvent]:
-    """Attribute resources as the rule says; gives an event for each that it changed."""
+    """Attribute resources as the rule says, and what goes with them; gives an event for each that it changed."""
     rows = await attribution_store.settle(conn, resource_ids, step=1)
     happened = [_attributed(row, reason) for row in rows if row["forgotten_at"] is None]
-    return await history.record(conn, happened, meta)
+    events = await history.record(conn, happened, meta)
+    return [*events, *await follow(conn, [row["id"] for row in rows], meta)]
 
 
-async def follow(conn: Connection, meta: Meta, parents: Sequence[UUID] | None = None) -> list[ResourceEvent]:
-    """Attribute some of the resources that do not go with their parents any more; the caller repeats it until none are.
+async def follow(conn: Connection, parents: Sequence[UUID], meta: Meta) -> list[ResourceEvent]:
+    """Let the children of resources go with them, and theirs: a snapshot of a cluster's volume too."""
+    if not parents:
+        return []
+    children = await attribution_store.list_unsettled_children(conn, parents)
+    return await settle(conn, children, "goes with its parent", meta) if children else []
 
-    `parents`: only these ones' children, and theirs.
+
+async def take_parts(conn: Connection, rows: Sequence[Row], meta: Meta) -> list[ResourceEvent]:
+    """After news of these resources, give what serves a cluster's droplets alone to the cluster.
+
+    Not all that DOKS makes has its tag, and its droplets may be known later than what serves them.
     """
-    ids = await attribution_store.list_unsettled_children(conn, parents, AT_ONCE)
-    return await settle(conn, ids, "goes with its parent", meta) if ids else []
-
-
-async def adopt(conn: Connection, meta: Meta) -> list[ResourceEvent]:
-    """Give what serves a cluster's droplets alone to the cluster: not all that DOKS makes has its tag."""
-    rows = await attribution_store.adopt(conn, _SERVING)
-    happened = [Happened(row, Happening.UPDATED, changed(parent=(None, history.parent_of(row)))) for row in rows]
-    return await history.record(conn, happened, meta)
+    droplet_ids = [row["provider_id"] for row in rows if row["part"] and row["kind"] == ResourceKind.DROPLET]
+    if not droplet_ids:
+        return []
+    adopted = await attribution_store.adopt(conn, _SERVING, droplet_ids)
+    happened = [Happened(row, Happening.UPDATED, changed(parent=(None, history.parent_of(row)))) for row in adopted]
+    events = await history.record(conn, happened, meta)
+    return [*events, *await settle(conn, [row["id"] for row in adopted], "goes with its parent", meta)]
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,7 @@ async def attribute_to(conn: Connection, resource_id: UUID, relinked: Relinked, 
         changes = changed(deployment_id=(before.deployment_id, link.deployment_id), tenant_id=tenants)
         happened.append(Happened(after, happening, changes, _validity(relinked)))
     events = await history.record(conn, happened, meta)
-    while followed := await follow(conn, meta, [event.resource.id for event in events]):
-        events += followed  # a snapshot of a volume of the cluster goes with it too
-    return events
+    return [*events, *await follow(conn, [row["id"] for row in rows], meta)]
 
 
 def _validity(relinked: Relinked) -> str:

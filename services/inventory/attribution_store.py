@@ -52,27 +52,26 @@ async def list_unsettled_of_project(conn: Connection, project_id: UUID, limit: i
     return [row["id"] for row in rows]
 
 
-async def list_unsettled_children(conn: Connection, parents: Sequence[UUID] | None, limit: int) -> list[UUID]:
-    """Resources with a parent (one of these, or any) that are not attributed as the rule says."""
+async def list_unsettled_children(conn: Connection, parents: Sequence[UUID]) -> list[UUID]:
+    """Resources whose parent is one of these, and that are not attributed as the rule says."""
     rows = await conn.fetch(
         """
-        select r.id from cloud_resources r join attributions a on a.id = r.id
-        where r.parent_kind is not null and r.deleted_at is null
-          and ($1::uuid[] is null or exists (
-            select from cloud_resources p
-            where p.id = any($1) and p.provider_id = r.parent_provider_id and p.kind = r.parent_kind))
+        select r.id
+        from cloud_resources p
+        join cloud_resources r
+          on r.parent_provider_id = p.provider_id and r.parent_kind = p.kind and r.provider = p.provider
+        join attributions a on a.id = r.id
+        where p.id = any($1::uuid[]) and r.deleted_at is null
           and (a.project_id, a.deployment_id, a.tenant_id)
             is distinct from (r.project_id, r.deployment_id, r.tenant_id)
-        order by r.id limit $2
         """,
         parents,
-        limit,
     )
     return [row["id"] for row in rows]
 
 
-async def adopt(conn: Connection, kinds: Sequence[str]) -> list[Row]:
-    """Give resources of these kinds that serve a cluster's droplets alone to the cluster. Gives them."""
+async def adopt(conn: Connection, kinds: Sequence[str], droplet_ids: Sequence[str]) -> list[Row]:
+    """Give resources of these kinds that serve these droplets, and a cluster's alone, to the cluster. Gives them."""
     return await conn.fetch(
         """
         update cloud_resources r
@@ -84,12 +83,14 @@ async def adopt(conn: Connection, kinds: Sequence[str]) -> list[Row]:
           left join cloud_resources w
             on w.provider_id = served.droplet_id and w.kind = 'droplet' and w.provider = s.provider and w.part
           where s.kind = any($1::text[]) and s.parent_kind is null and s.deleted_at is null
+            and s.attrs -> 'droplet_ids' ?| $2::text[]
           group by s.id
           having count(*) = count(w.id) and count(distinct w.parent_provider_id) = 1) as maker
         where r.id = maker.id
         returning r.*
         """,
         kinds,
+        droplet_ids,
     )
 
 

@@ -50,6 +50,8 @@ from shared.outcome import Meta, Outcome, Refused
 
 log = structlog.get_logger(__name__)
 
+RETENANTED_AT_ONCE = 500
+
 Walk: TypeAlias = Callable[[JobRun[Provider], dict[str, Any]], Awaitable[dict[str, Any]]]
 """One of a sync's walks: gives its numbers. It adds to the job's progress, which has those of the walks done before."""
 
@@ -82,7 +84,6 @@ async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
             failures[name] = cause
         if waited_for := worth_waiting_for(failures.values(), run.meta.expires):
             raise waited_for
-    await walks.follow_parents(run)
     for name, failure in failures.items():
         log.error("a kind was not synced: see the provider's status, the token's scopes", kind=name, error=str(failure))
         done[name] = {"complete": False, "error": str(failure)}
@@ -213,9 +214,11 @@ async def classify_project(cmd: ClassifyProject, run: JobRun[Provider]) -> Outco
     """Say whose a project is and what it is for; its resources follow, page by page: they may be many."""
     project = await transact(run, partial(_classify, cmd))
     resources = 0
-    while page := await transact(run, partial(_retenant_page, cmd.project_id)):
-        resources += page
-    resources += await walks.follow_parents(run)
+    while True:
+        settled, told = await transact(run, partial(_retenant_page, cmd.project_id))
+        resources += told
+        if not settled:
+            break
     return Outcome(result={"project": project.model_dump(mode="json"), "resources_changed": resources})
 
 
@@ -232,10 +235,12 @@ async def _classify(cmd: ClassifyProject, conn: Connection, meta: Meta) -> tuple
     return state, [ProjectClassified(project=state, changes=changes)]
 
 
-async def _retenant_page(project_id: UUID, conn: Connection, meta: Meta) -> tuple[int, Said]:
+async def _retenant_page(project_id: UUID, conn: Connection, meta: Meta) -> tuple[tuple[int, int], Said]:
+    """Let some of a project's resources, and what goes with them, follow it. Gives how many of them, and of all."""
     await store.take_turn(conn)
-    ids = await attribution_store.list_unsettled_of_project(conn, project_id, attribution.AT_ONCE)
-    return len(ids), await attribution.settle(conn, ids, "its project was classified", meta)
+    ids = await attribution_store.list_unsettled_of_project(conn, project_id, RETENANTED_AT_ONCE)
+    events = await attribution.settle(conn, ids, "its project was classified", meta)
+    return (len(ids), len(events)), events
 
 
 async def decide_held_sync(cmd: DecideHeldSync, run: JobRun[Provider]) -> Outcome:

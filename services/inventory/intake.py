@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from contracts.inventory import ResourceEvent
-from services.inventory import attribution_store, history, kinds, store
+from services.inventory import attribution, attribution_store, history, kinds, store
 from services.inventory.attribution import changed_owner
 from services.inventory.domain import Happening, Known, Seen, Verdict, judge
 from services.inventory.history import Happened, changed, parent_of
@@ -42,6 +42,9 @@ async def take_in(conn: Connection, kind: Kind, rows: Sequence[kinds.Row], seen_
         return Taken(doubts=doubts)
     happened = await _store(conn, kind, seen, prints, seen_at)
     events = await history.record(conn, happened, meta)
+    changed_rows = [each.row for each in happened]
+    events += await attribution.take_parts(conn, changed_rows, meta)
+    events += await attribution.follow(conn, [row["id"] for row in changed_rows], meta)
     return Taken(events, Counter(each.happening.value for each in happened), doubts)
 
 

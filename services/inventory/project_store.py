@@ -138,23 +138,26 @@ async def forget_deleted(conn: Connection, deleted_before: datetime, limit: int,
     return [row["id"] for row in rows]
 
 
-async def upsert_members(
-    conn: Connection, project_id: UUID, members: Sequence[tuple[str, str]]
-) -> list[tuple[str, str]]:
-    """Note which resources (kind and provider's id) a project lists; gives those that it did not list before."""
+async def upsert_members(conn: Connection, members: Sequence[tuple[str, str, UUID]]) -> list[tuple[str, str]]:
+    """Note which project lists resources (kind, provider's id, project), each once.
+
+    Gives those (kind, provider's id) that it did not list before.
+    """
+    kinds, provider_ids, projects = zip(*members, strict=True)
     rows = await conn.fetch(
         """
         insert into project_members as m (kind, provider_id, project_id)
-        select s.kind, s.provider_id, $3 from unnest($1::text[], $2::text[]) as s(kind, provider_id)
+        select s.kind, s.provider_id, s.project_id
+        from unnest($1::text[], $2::text[], $3::uuid[]) as s(kind, provider_id, project_id)
         where not exists (
           select from project_members o
-          where o.kind = s.kind and o.provider_id = s.provider_id and o.project_id = $3)
+          where o.kind = s.kind and o.provider_id = s.provider_id and o.project_id = s.project_id)
         on conflict (kind, provider_id) do update set project_id = excluded.project_id
         returning kind, provider_id
         """,
-        [kind for kind, _ in members],
-        [provider_id for _, provider_id in members],
-        project_id,
+        kinds,
+        provider_ids,
+        projects,
     )
     return [(row["kind"], row["provider_id"]) for row in rows]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -24,9 +24,9 @@ from services.inventory.provider import Provider
 from services.inventory.steps import Said, Walking
 from services.inventory.sync_store import Sync
 from services.inventory.told import LISTED
-from services.inventory.walks import DOUBTS_KEPT, finish, walking
+from services.inventory.walks import DOUBTS_KEPT, ahead, finish, walking
 from shared.db import Connection
-from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, Refused, Walk
+from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, ProviderError, Refused, Walk
 from shared.jobs import JobRun
 from shared.outcome import Meta
 
@@ -46,6 +46,11 @@ MAY_LAG_FOR = timedelta(minutes=10)
 then it is neither asked for again nor held to be gone."""
 
 _MIRRORED = ("name", "description", "environment", "is_default")
+
+MEMBERS_AT_ONCE = 2000
+
+Member: TypeAlias = tuple[ResourceKind, str]
+"""What a project lists: a kind and the provider's id."""
 
 Ensured = Literal["there", "created", "unknown", "waiting", "refused"]
 
@@ -158,38 +163,58 @@ async def _walk_members(walk: Walking, ids: Mapping[str, UUID], done: dict[str, 
     There may be many projects, each with a list of its own: where the job was put off amid them, it goes on from there.
     """
     so_far = done.setdefault(MEMBERS, asdict(Members()))
-    for provider_id in sorted(id for id in ids if id > so_far["until"]):
-        listed = walk.do.project_resources(provider_id)
-        await _walk_members_of(walk, ids[provider_id], listed, so_far)
-        so_far["doubts"] = [*so_far["doubts"], *listed.doubts][:DOUBTS_KEPT]
-        so_far["until"] = provider_id
+    async with aclosing(_batches(walk, ids, so_far)) as batches, aclosing(ahead(batches)) as read_ahead:
+        async for members, until in read_ahead:
+            if members:
+                so_far["moved"] += await walk.step(partial(_take_members, members))
+            so_far["until"] = until
     return Members(**done.pop(MEMBERS))
 
 
-async def _walk_members_of(walk: Walking, project_id: UUID, listed: Walk, so_far: dict[str, Any]) -> None:
+async def _batches(
+    walk: Walking, ids: Mapping[str, UUID], so_far: dict[str, Any]
+) -> AsyncGenerator[tuple[dict[Member, UUID], str], None]:
+    """What the projects list, those of several projects at a go, and the last project that is in it whole."""
+    until, batch = so_far["until"], dict[Member, UUID]()
+    try:
+        for provider_id in sorted(id for id in ids if id > until):
+            async for members in _members_of(walk.do.project_resources(provider_id), so_far):
+                batch |= dict.fromkeys(members, ids[provider_id])
+                if len(batch) >= MEMBERS_AT_ONCE:
+                    yield batch, until
+                    batch = {}
+            until = provider_id
+    except ProviderError:
+        yield batch, until
+        raise
+    yield batch, until
+
+
+async def _members_of(listed: Walk, so_far: dict[str, Any]) -> AsyncIterator[list[Member]]:
+    """The members that a project lists, by the page; adds its doubts, and what has no list but this."""
     try:
         async with aclosing(aiter(listed)) as pages:
             async for rows in pages:
                 members = [member for row in rows if (member := _member(row["urn"]))]
-                so_far["moved"] += await walk.step(partial(_take_members, project_id, members))
                 for kind, id in members:
                     if isinstance(KINDS[kind].source, Told):
                         so_far["listed"].setdefault(kind, []).append(id)
-    except NotFound:
-        log.info("a project went while it was walked", project=str(project_id))
+                yield members
+    except NotFound as error:
+        log.info("a project went while it was walked", answer=str(error))
+    so_far["doubts"] = [*so_far["doubts"], *listed.doubts][:DOUBTS_KEPT]
 
 
-def _member(urn: str) -> tuple[ResourceKind, str] | None:
+def _member(urn: str) -> Member | None:
     """The kind and the provider's id in a URN; None where it is of no kind that the inventory keeps."""
     parts = urn_parts(urn)
     kind = KIND_OF_URN.get(parts[0]) if parts else None
     return (kind, parts[1]) if parts and kind else None
 
 
-async def _take_members(
-    project_id: UUID, members: Sequence[tuple[ResourceKind, str]], conn: Connection, meta: Meta
-) -> tuple[int, Said]:
-    new = await project_store.upsert_members(conn, project_id, members)
+async def _take_members(members: Mapping[Member, UUID], conn: Connection, meta: Meta) -> tuple[int, Said]:
+    """Note which project lists each, the last one that did. What has moved goes to its project's tenant."""
+    new = await project_store.upsert_members(conn, [(*member, project) for member, project in members.items()])
     moved = await project_store.list_members(conn, new) if new else []
     events = await attribution.settle(conn, moved, "listed in another project at the provider", meta)
     return len(events), events

@@ -12,7 +12,7 @@ from services.inventory.provider import Provider
 from services.inventory.sync_store import Sync
 from shared.db import Connection
 from shared.digitalocean import DigitalOcean
-from shared.jobs import JobRun
+from shared.jobs import JobRun, Progress
 from shared.outcome import Meta, Outcome, Send
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Walking:
         """The provider."""
         return self.run.resources.do
 
-    async def step(self, work: Work[T]) -> T:
+    async def step(self, work: Work[T], *, progress: Progress = None) -> T:
         """Do a step of the walk, in turn, while no later walk of its kind has begun. Raises `Superseded`."""
 
         async def do(conn: Connection, meta: Meta) -> tuple[T, Said]:
@@ -50,11 +50,11 @@ class Walking:
                 raise Superseded(self.sync.kind)
             return await work(conn, meta)
 
-        return await transact(self.run, do)
+        return await transact(self.run, do, progress=progress)
 
 
-async def transact(run: JobRun[Any], work: Work[T], *, progress: Mapping[str, Any] | None = None) -> T:
-    """Do a step of a job, and give what came of it. `progress` is for a later attempt. Raises `LeaseLost`."""
+async def transact(run: JobRun[Any], work: Work[T], *, progress: Progress = None) -> T:
+    """Do a step of a job, and give what came of it. Raises `LeaseLost`."""
     results: list[T] = []
 
     async def do(conn: Connection, meta: Meta) -> Outcome:
@@ -63,5 +63,5 @@ async def transact(run: JobRun[Any], work: Work[T], *, progress: Mapping[str, An
         commands = [each for each in said if isinstance(each, Send)]
         return Outcome(events=[each for each in said if not isinstance(each, Send)], commands=commands)
 
-    await run.apply(do, progress=None if progress is None else dict(progress))
+    await run.apply(do, progress=progress)
     return results[0]

@@ -22,7 +22,7 @@ LISTED = "listed"
 MEASURED_EVERY = timedelta(hours=23)
 """So long does a bucket's size stand: measuring lists all its objects, a thousand a request."""
 
-_DROPLETS_AT_ONCE = 1000
+_DROPLETS_AT_ONCE = 5000
 _ROWS_AT_ONCE = 200
 
 Row = dict[str, Any]
@@ -94,7 +94,7 @@ class Buckets(Telling):
     async def __aiter__(self) -> AsyncGenerator[list[Row], None]:
         if not self._walking.done.get("project", {}).get("complete"):
             self.doubts.append("the projects tell of buckets, and no complete walk of theirs precedes")
-        names: Sequence[str] = self._walking.done.get(LISTED, {}).get("spaces_bucket", [])
+        names = list(dict.fromkeys(self._walking.done.get(LISTED, {}).get("spaces_bucket", [])))
         for first in range(0, len(names), _ROWS_AT_ONCE):
             yield await self._walking.step(partial(self._measured, names[first : first + _ROWS_AT_ONCE]))
         self._ended = True

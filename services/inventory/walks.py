@@ -5,18 +5,19 @@ Only a complete walk strikes, only what was known before it began, and only whil
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 
-from services.inventory import attribution, history, store, sync_store
+from services.inventory import history, store, sync_store
 from services.inventory.domain import Happening, is_implausible
 from services.inventory.history import Happened
 from services.inventory.intake import Taken, take_in
@@ -32,13 +33,16 @@ from shared.outcome import Meta
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
+TAKEN_AT_ONCE = 800
 DELETED_AT_ONCE = 500
 STRUCK_AT_ONCE = 5000
 DOUBTS_KEPT = 20
 
 
 @asynccontextmanager
-async def walking(run: JobRun[Provider], kind: str, done: Mapping[str, Any]) -> AsyncIterator[Walking]:
+async def walking(run: JobRun[Provider], kind: str, done: dict[str, Any]) -> AsyncIterator[Walking]:
     """A walk, from its row's first writing on. The walk writes its end itself, unless the provider's error ends it.
 
     `done` is the job's progress, which is saved in either case.
@@ -62,7 +66,7 @@ async def finish(
     *,
     counts: Mapping[str, Any] | None = None,
     doubts: Sequence[str] = (),
-    progress: Mapping[str, Any],
+    progress: dict[str, Any],
 ) -> None:
     """Write down how a walk ended. (Where a later one has begun, that was done.)"""
 
@@ -82,24 +86,52 @@ async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> 
     doubts: list[str] = []
     async with walking(run, kind.name, done) as walk:
         pages = _pages(kind, walk)
-        async with aclosing(aiter(pages)) as read:
-            async for rows in read:
+        async with aclosing(_batches(pages)) as batches, aclosing(ahead(batches)) as read_ahead:
+            async for rows in read_ahead:
                 taken = await walk.step(partial(_take_in, kind, rows, walk.sync))
                 counts.update(taken.counts, seen=len(rows))
                 doubts += taken.doubts
         counts["seen"] += pages.noted if isinstance(pages, Telling) else 0
         doubts += await _believed(walk, pages)
-        complete = not doubts
-        if complete:
-            counts.update(await _judge_absence(walk))
-        numbers = {**counts, "complete": complete}
-        status = ("held" if counts["held"] else "complete") if complete else "incomplete"
-        await finish(walk, status, counts=counts, doubts=doubts, progress={**done, str(kind.name): numbers})
-    return numbers
+        if doubts:
+            numbers = {**counts, "complete": False}
+            await finish(walk, "incomplete", counts=counts, doubts=doubts, progress={**done, kind.name: numbers})
+            return numbers
+        return await _conclude(walk, counts, done)
 
 
 def _pages(kind: Kind, walk: Walking) -> Pages:
     return kind.source.pages(walk.do) if isinstance(kind.source, Listed) else kind.source.pages(walk)
+
+
+async def _batches(pages: Pages) -> AsyncGenerator[list[Row], None]:
+    """The pages' rows, several pages at a go: a transaction costs as much as the reading of a page."""
+    rows: list[Row] = []
+    try:
+        async with aclosing(aiter(pages)) as read:
+            async for page in read:
+                rows += page
+                if len(rows) >= TAKEN_AT_ONCE:
+                    yield rows
+                    rows = []
+    except ProviderError:
+        if rows:  # what was seen is seen
+            yield rows
+        raise
+    if rows:
+        yield rows
+
+
+async def ahead(batches: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The same batches, each read while the caller stores the one before."""
+    following = asyncio.ensure_future(anext(batches, None))
+    try:
+        while (rows := await following) is not None:
+            following = asyncio.ensure_future(anext(batches, None))
+            yield rows
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 async def _believed(walk: Walking, pages: Pages) -> list[str]:
@@ -122,16 +154,33 @@ async def _take_in(kind: Kind, rows: Sequence[Row], sync: Sync, conn: Connection
     return taken, taken.events
 
 
-async def _judge_absence(walk: Walking) -> dict[str, int]:
-    """Strike what a complete walk has not seen, or hold the strikes back where too much is missing to be true."""
+async def _conclude(walk: Walking, counts: Counter[str], done: Mapping[str, Any]) -> dict[str, Any]:
+    """End a complete walk: strike what it did not see, or hold the strikes back where too much is missing to be true.
+
+    Mostly nothing is missing: then the walk ends in the step that finds so.
+    """
     sync, interval = walk.sync, walk.run.resources.strike_interval
-    absence = await walk.step(partial(_hold_back, sync))
-    if absence.held or not absence.unseen:
-        return {"held": absence.held}
-    struck, last = 0, store.BEFORE_ALL
+    numbers: dict[str, Any] = {}
+
+    async def look(conn: Connection, meta: Meta) -> tuple[Absence, Said]:
+        absence = await _hold_back(sync, conn, meta)
+        if absence.held or not absence.unseen:
+            numbers.update(counts, held=absence.held, complete=True)
+            status = "held" if absence.held else "complete"
+            await sync_store.finish_sync(conn, sync, status, counts=numbers, doubts=(), now=meta.now)
+        return absence, ()
+
+    absence = await walk.step(look, progress=lambda: {**done, sync.kind: numbers} if numbers else None)
+    if numbers:
+        return numbers
+    last = store.BEFORE_ALL
     while page := await walk.step(partial(_strike_page, sync, interval, absence.at, last)):
-        struck, last = struck + len(page), page[-1]
-    return {"struck": struck, "deleted": await delete_struck_out(walk.run, sync.kind)}
+        counts["struck"] += len(page)
+        last = page[-1]
+    counts["deleted"] = await delete_struck_out(walk.run, sync.kind)
+    numbers.update(counts, complete=True)
+    await finish(walk, "complete", counts=counts, progress={**done, sync.kind: numbers})
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -143,11 +192,11 @@ class Absence:
     at: datetime
 
 
-async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[Absence, Said]:
+async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> Absence:
     await sync_store.supersede_held_sync(conn, sync.kind, meta.now)
     known, missing, unseen = await sync_store.count_missing(conn, sync)
     if not is_implausible(missing, known):
-        return Absence(unseen, 0, meta.now), ()
+        return Absence(unseen, 0, meta.now)
     held = await sync_store.insert_held_sync(conn, sync, meta.now)
     log.error(
         "a sync is held: too much of a kind has vanished at once",
@@ -156,7 +205,7 @@ async def _hold_back(sync: Sync, conn: Connection, meta: Meta) -> tuple[Absence,
         known=known,
         remedy=f"look at the provider, then approve or reject the held sync {sync.id}",
     )
-    return Absence(unseen, held, meta.now), ()
+    return Absence(unseen, held, meta.now)
 
 
 async def _strike_page(
@@ -194,23 +243,3 @@ async def _delete_page(kind: str, conn: Connection, meta: Meta) -> tuple[int, Sa
     reason = "missing from three complete walks"
     happened = [Happened(row, Happening.DELETED, reason=reason) for row in rows]
     return len(rows), await history.record(conn, happened, meta)
-
-
-async def follow_parents(run: JobRun[Provider]) -> int:
-    """Let what goes with its parent go with it, wherever that went; gives how many resources changed hands."""
-    await transact(run, _adopt)
-    followed = 0
-    while page := await transact(run, _follow_page):
-        followed += page
-    return followed
-
-
-async def _adopt(conn: Connection, meta: Meta) -> tuple[None, Said]:
-    await store.take_turn(conn)
-    return None, await attribution.adopt(conn, meta)
-
-
-async def _follow_page(conn: Connection, meta: Meta) -> tuple[int, Said]:
-    await store.take_turn(conn)
-    events = await attribution.follow(conn, meta)
-    return len(events), events
