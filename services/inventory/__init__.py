@@ -11,7 +11,7 @@ Invariants  a resource enters and changes by `intake.py` alone; its version move
 Does not decide what a resource costs, what it should be (drift), or what a deployment may do
 
 Beside the usual files: `kinds/` declares the kinds, `intake.py` is the one way by which what was seen is stored,
-`walks.py` walks the provider (the job SyncInventory), `told.py` walks what the provider lists nowhere by itself,
+`round.py` is a sync, `walks.py` one of its walks, `told.py` walks what the provider lists nowhere by itself,
 `projects.py` mirrors the projects and what is in them, `spaces.py` measures buckets, `attribution.py` brings the rule
 of whose a resource is into the rows, and `history.py` writes what happened, into the table and onto the bus alike.
 `provider.py` is the jobs' access to the provider, `steps.py` their transactions; `upkeep.py` keeps to the retentions

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -38,22 +38,20 @@ from services.inventory.attribution import Relinked
 from services.inventory.domain import Link, link_at, with_link
 from services.inventory.history import changed
 from services.inventory.intake import take_in
-from services.inventory.kinds import KINDS, Told, in_order_of_cost
-from services.inventory.provider import Provider, is_away, patience, worth_waiting_for
+from services.inventory.kinds import KINDS
+from services.inventory.provider import Provider, patience, worth_waiting_for
+from services.inventory.round import Round, walks_of
 from services.inventory.spaces import Measured, SpacesAway, SpacesRefused
-from services.inventory.steps import Said, Superseded, transact
+from services.inventory.steps import Said, transact
 from services.inventory.told import bucket_row
 from shared.db import Connection
-from shared.digitalocean import NotFound, ProviderError
+from shared.digitalocean import NotFound
 from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome, Refused
 
 log = structlog.get_logger(__name__)
 
 RETENANTED_AT_ONCE = 500
-
-Walk: TypeAlias = Callable[[JobRun[Provider], dict[str, Any]], Awaitable[dict[str, Any]]]
-"""One of a sync's walks: gives its numbers. It adds to the job's progress, which has those of the walks done before."""
 
 
 async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
@@ -63,52 +61,15 @@ async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
     altogether. The job is put off for that, but not beyond the command's `expires` (by then the next sync is due): then
     the answer says which walk failed, and why. Walks that an earlier attempt finished are not walked again.
     """
-    done: dict[str, Any] = dict(run.progress or {})
-    failures: dict[str, ProviderError] = {}
+    wanted, attempt = walks_of(cmd.kind), Round(run)
     with patience():
-        away: ProviderError | None = None
-        for name, walk in _walks(cmd):
-            if name in done:
-                continue
-            cause = away or failures.get(_told_by(name))
-            if cause is None:
-                try:
-                    done[name] = await walk(run, done)
-                    continue
-                except Superseded:
-                    done[name] = {"complete": False, "superseded": True}
-                    continue
-                except ProviderError as error:
-                    cause = error
-                    away = error if await is_away(run.resources.do, error) else None
-            failures[name] = cause
-        if waited_for := worth_waiting_for(failures.values(), run.meta.expires):
+        await attempt.walk_all(wanted)
+        if waited_for := worth_waiting_for(attempt.failures.values(), run.meta.expires):
             raise waited_for
-    for name, failure in failures.items():
+    for name, failure in attempt.failures.items():
         log.error("a kind was not synced: see the provider's status, the token's scopes", kind=name, error=str(failure))
-        done[name] = {"complete": False, "error": str(failure)}
-    return Outcome(result={name: done[name] for name, _ in _walks(cmd)})
-
-
-def _walks(cmd: SyncInventory) -> Iterator[tuple[str, Walk]]:
-    """The walks that a command asks for: projects first, so that what is discovered is discovered in its project.
-
-    For a kind that another walk tells of, that one comes first.
-    """
-    every: dict[str, Walk] = {projects.KIND: projects.walk_projects}
-    every |= {kind.name: partial(walks.walk_kind, kind) for kind in in_order_of_cost()}
-    if cmd.kind is None:
-        yield from every.items()
-        return
-    if source := _told_by(cmd.kind):
-        yield source, every[source]
-    yield cmd.kind, every[cmd.kind]
-
-
-def _told_by(name: str) -> str:
-    """The walk that tells of a kind; empty for what the provider lists."""
-    kind = KINDS.get(ResourceKind(name)) if name != projects.KIND else None
-    return kind.source.after if kind and isinstance(kind.source, Told) else ""
+        attempt.done[name] = {"complete": False, "error": str(failure)}
+    return Outcome(result={name: attempt.done[name] for name, _ in wanted})
 
 
 async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Outcome:

@@ -6,11 +6,22 @@ from collections.abc import Sequence
 
 from contracts.kinds import ResourceKind
 from services.inventory.kinds.compute import APP, DATABASE, DROPLET, KUBERNETES_CLUSTER
-from services.inventory.kinds.kind import Kind, Listed, Pages, Row, Told, fingerprint
+from services.inventory.kinds.kind import Cadence, Kind, Listed, Pages, Row, Told, fingerprint
 from services.inventory.kinds.network import DNS_ZONE, FIREWALL, LOAD_BALANCER, RESERVED_IP, VPC
 from services.inventory.kinds.storage import CONTAINER_REGISTRY, DROPLET_BACKUP, SNAPSHOT, SPACES_BUCKET, VOLUME
 
-__all__ = ["KINDS", "KIND_OF_URN", "Kind", "Listed", "Pages", "Row", "Told", "fingerprint", "in_order_of_cost"]
+__all__ = [
+    "KINDS",
+    "KIND_OF_URN",
+    "Cadence",
+    "Kind",
+    "Listed",
+    "Pages",
+    "Row",
+    "Told",
+    "fingerprint",
+    "in_order_of_cost",
+]
 
 # What makes others, or is taken of, comes before those: so that they are discovered as whose they are.
 KINDS: dict[ResourceKind, Kind] = {
