@@ -37,7 +37,7 @@ _LIST = """
     """
 _FIND = """
     select * from inventory.v1_all_resources
-    where id::text like $1 || '%' or provider_id = $1 or name = $1
+    where starts_with(id::text, $1) or provider_id = $1 or name = $1
     order by deleted_at is not null, kind, name, id limit 20
     """
 _EVENTS = "select * from inventory.v1_all_resource_events where resource_id = $1 order by id desc limit $2"
@@ -149,10 +149,11 @@ async def _rows(conn: Connection, query: str, id: UUID, *more: int) -> list[Row]
 def _only(wanted: str, found: Sequence[Row]) -> Row:
     if not found:
         raise Failed(f"there is no resource {wanted!r}\n  Look for it: arcadia inventory list {wanted}")
-    if len(found) > 1:
+    live = [row for row in found if row["deleted_at"] is None]
+    if len(found) > 1 and len(live) != 1:
         which = "\n".join(f"  {row['id']}  {row['kind']} {printable(row['name'])}" for row in found)
         raise Failed(f"{wanted!r} is several: name one by its id\n{which}")
-    return found[0]
+    return live[0] if len(live) == 1 else found[0]
 
 
 def _state(row: Row) -> Text:

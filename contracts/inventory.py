@@ -292,7 +292,7 @@ class UnlinkResource(Command):
 
 
 class MeasureBucket(Command):
-    """List a Spaces bucket's objects, to know its size and where it is. Sent by syncs, once a day for each bucket."""
+    """List a Spaces bucket's objects, to know its size and where it is. Sent by syncs; one is measured once a day."""
 
     TYPE: ClassVar[str] = "arcadia.inventory.measure-bucket.v1"
     TOPIC: ClassVar[str] = COMMANDS

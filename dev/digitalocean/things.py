@@ -76,7 +76,8 @@ class Things:
     def add(self, world: World, asked: Json) -> Thing:
         """A new one, in the project that `project_id` names or in the default one, with the tags of `tags`."""
         asked = dict(asked)
-        project, tags = asked.pop("project_id", None), asked.pop("tags", None) or []
+        project = asked.pop("project_id", None)
+        tags = (asked.pop("tags", None) or []) if self.resource_type else []
         body = self.make(world, asked)
         thing = Thing(str(body[self.identity]), body, tags=body["tags"] if self._has_tags(body) else [])
         self.table(world).add(thing.id, thing)
@@ -128,8 +129,6 @@ class Things:
         return bool(self.resource_type) and isinstance(body.get("tags"), list)
 
     def _tag(self, world: World, thing: Thing, name: str) -> None:
-        if not self.resource_type:
-            raise unprocessable(f"{self.name} cannot be tagged")
         attach(world, ensure_tag(world, name), self.resource_type, thing.id, thing)
 
     def _list(self, world: World, request: Request) -> Answer:

@@ -35,7 +35,7 @@ service.job(DecideHeldSync, lease=LEASE)(handlers.decide_held_sync)
 service.on(LinkResource)(handlers.link_resource)
 service.on(UnlinkResource)(handlers.unlink_resource)
 
-service.every(timedelta(seconds=30))(metrics.tell_coverage)
+service.every(timedelta(minutes=1))(metrics.tell_coverage)
 service.every(timedelta(minutes=10))(upkeep.forget_what_is_long_gone)
 service.every(timedelta(minutes=10))(upkeep.drop_old_history)
 service.republisher(upkeep.republish_projects)

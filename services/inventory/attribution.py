@@ -59,19 +59,23 @@ class Relinked:
 
 
 async def attribute_to(conn: Connection, resource_id: UUID, relinked: Relinked, meta: Meta) -> list[ResourceEvent]:
-    """Give a resource, its parts, and what goes with those, to whom its last link says; gives their events."""
+    """Give a resource, its parts, and what goes with those, to whom its links say; gives their events.
+
+    The parts are told of also where it only changes their past: their state has the intervals.
+    """
     link, before = relinked.new, relinked.before
-    rows = await attribution_store.attribute_to(conn, resource_id, relinked.links[-1])
-    settled = {row["id"]: row for row in await attribution_store.settle(conn, [row["id"] for row in rows], step=0)}
+    parts = await attribution_store.list_parts(conn, resource_id, link.since)
+    settled = await attribution_store.settle(conn, [resource_id], step=0)
+    settled += await attribution_store.settle(conn, parts, step=0)  # by what that has made of the whole
+    tenants = {row["id"]: (row["old_tenant_id"], row["tenant_id"]) for row in settled}
     happening = Happening.UNLINKED if link.deployment_id is None else Happening.LINKED
     happened = []
-    for row in rows:
-        after = settled.get(row["id"], row)
-        tenants = (row["old_tenant_id"], after["tenant_id"])
-        changes = changed(deployment_id=(before.deployment_id, link.deployment_id), tenant_id=tenants)
-        happened.append(Happened(after, happening, changes, _validity(relinked)))
+    for row in await attribution_store.step_up(conn, [resource_id, *parts]):
+        tenant = tenants.get(row["id"], (row["tenant_id"], row["tenant_id"]))
+        changes = changed(deployment_id=(before.deployment_id, link.deployment_id), tenant_id=tenant)
+        happened.append(Happened(row, happening, changes, _validity(relinked)))
     events = await history.record(conn, happened, meta)
-    return [*events, *await follow(conn, [row["id"] for row in rows], meta)]
+    return [*events, *await follow(conn, [resource_id, *parts], meta)]
 
 
 def _validity(relinked: Relinked) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
 
-from services.inventory.domain import Link
 from shared.db import Connection
 
 Row: TypeAlias = asyncpg.Record
@@ -36,17 +36,18 @@ async def settle(conn: Connection, resource_ids: Sequence[UUID], *, step: int) -
     )
 
 
-async def list_unsettled_of_project(conn: Connection, project_id: UUID, limit: int) -> list[UUID]:
-    """Resources of a project that are not attributed as the rule says; tombstoned ones too."""
+async def list_unsettled_of_project(conn: Connection, project_id: UUID, after: UUID, limit: int) -> list[UUID]:
+    """Resources of a project that are not attributed as the rule says, after an id; tombstoned ones too."""
     rows = await conn.fetch(
         """
         select r.id from cloud_resources r join attributions a on a.id = r.id
-        where r.project_id = $1
+        where r.project_id = $1 and r.id > $2
           and (a.project_id, a.deployment_id, a.tenant_id)
             is distinct from (r.project_id, r.deployment_id, r.tenant_id)
-        order by r.id limit $2
+        order by r.id limit $3
         """,
         project_id,
+        after,
         limit,
     )
     return [row["id"] for row in rows]
@@ -76,17 +77,11 @@ async def adopt(conn: Connection, kinds: Sequence[str], droplet_ids: Sequence[st
         """
         update cloud_resources r
         set parent_kind = maker.kind, parent_provider_id = maker.provider_id, part = true, version = r.version + 1
-        from (
-          select s.id, min(w.parent_kind) as kind, min(w.parent_provider_id) as provider_id
-          from cloud_resources s
-          cross join lateral jsonb_array_elements_text(s.attrs -> 'droplet_ids') as served(droplet_id)
-          left join cloud_resources w
-            on w.provider_id = served.droplet_id and w.kind = 'droplet' and w.provider = s.provider and w.part
-          where s.kind = any($1::text[]) and s.parent_kind is null and s.deleted_at is null
-            and s.attrs -> 'droplet_ids' ?| $2::text[]
-          group by s.id
-          having count(*) = count(w.id) and count(distinct w.parent_provider_id) = 1) as maker
-        where r.id = maker.id
+        from cloud_resources s
+        cross join lateral maker_of(s.attrs -> 'droplet_ids') as maker
+        where s.kind = any($1::text[]) and s.parent_kind is null and s.deleted_at is null
+          and s.attrs -> 'droplet_ids' ?| $2::text[]
+          and r.id = s.id
         returning r.*
         """,
         kinds,
@@ -94,22 +89,32 @@ async def adopt(conn: Connection, kinds: Sequence[str], droplet_ids: Sequence[st
     )
 
 
-async def attribute_to(conn: Connection, resource_id: UUID, link: Link) -> list[Row]:
-    """Write on a resource and its parts whose they are now. Gives them, with `old_tenant_id`, the resource first.
+async def list_parts(conn: Connection, resource_id: UUID, since: datetime) -> list[UUID]:
+    """What a resource made and is attributed with it, as far as it was there at a time or came later.
 
-    Linked: the deployment's tenant's alone, also while nobody knows who that is.
+    Those left out that have links of their own, and those that the bus was told to forget.
     """
-    return await conn.fetch(
+    rows = await conn.fetch(
         """
-        update cloud_resources r
-        set deployment_id = $2, tenant_id = case when $2::uuid is not null then $3 else r.tenant_id end,
-          version = r.version + 1, forgotten_at = null
-        from cloud_resources asked
-        where asked.id = $1 and (r.id = asked.id
-          or (r.part and r.parent_provider_id = asked.provider_id and r.parent_kind = asked.kind))
-        returning old.tenant_id as old_tenant_id, new.*
+        select r.id
+        from cloud_resources p
+        join cloud_resources r
+          on r.parent_provider_id = p.provider_id and r.parent_kind = p.kind and r.provider = p.provider and r.part
+        where p.id = $1 and (r.deleted_at is null or r.deleted_at > $2) and r.forgotten_at is null
+          and not exists (select from resource_links l where l.resource_id = r.id)
         """,
         resource_id,
-        link.deployment_id,
-        link.tenant_id,
+        since,
+    )
+    return [row["id"] for row in rows]
+
+
+async def step_up(conn: Connection, resource_ids: Sequence[UUID]) -> list[Row]:
+    """Move the versions of resources, which the bus is to know again. Gives them."""
+    return await conn.fetch(
+        """
+        update cloud_resources set version = version + 1, forgotten_at = null
+        where id = any($1::uuid[]) returning *
+        """,
+        resource_ids,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -141,6 +141,18 @@ def with_link(links: Sequence[Link], new: Link) -> list[Link]:
         if not found or found[-1].owner != link.owner:
             found.append(link)
     return found
+
+
+def with_inherited(own: Sequence[Link], inherited: Sequence[Link]) -> list[Link]:
+    """A part's links: its own from before it was known to be one, and from their end on those of what made it."""
+    if not own or not inherited:
+        return [*own, *inherited]
+    last = own[-1]
+    if last.deployment_id is not None:
+        return list(own)
+    at_its_end = link_at(inherited, last.since)
+    following = [link for link in inherited if link.since > last.since]
+    return [*own[:-1], replace(at_its_end, since=last.since) if at_its_end else last, *following]
 
 
 def intervals(links: Sequence[Link], since: datetime) -> list[LinkInterval]:

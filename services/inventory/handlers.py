@@ -43,7 +43,7 @@ from services.inventory.provider import Provider, patience, worth_waiting_for
 from services.inventory.round import Round, walks_of
 from services.inventory.spaces import Measured, SpacesAway, SpacesRefused
 from services.inventory.steps import Said, transact
-from services.inventory.told import bucket_row
+from services.inventory.told import MEASURED_EVERY, bucket_row
 from shared.db import Connection
 from shared.digitalocean import NotFound
 from shared.jobs import JobRun, PutOff
@@ -103,6 +103,8 @@ async def measure_bucket(cmd: MeasureBucket, run: JobRun[Provider]) -> Outcome:
     if spaces is None:
         raise Refused("no_spaces_keys", remedy="set SPACES_ACCESS_KEY_ID and SPACES_SECRET_ACCESS_KEY")
     before = await transact(run, partial(_last_measured, cmd.bucket))
+    if before and before["tried_at"] > began_at - MEASURED_EVERY:  # orders may have queued up
+        return Outcome(result={"bucket": cmd.bucket, "measured_already": True})
     try:
         found: Measured | SpacesRefused = await spaces.measure(cmd.bucket, before["region"] if before else None)
     except SpacesAway as error:
@@ -126,8 +128,12 @@ async def _take_measurement(
         await store.upsert_failed_measurement(conn, bucket, str(found), began_at)
         return {"bucket": bucket, "error": str(found)}, ()
     row = await store.upsert_measurement(conn, bucket, found, began_at)
-    taken = await take_in(conn, KINDS[ResourceKind.SPACES_BUCKET], [bucket_row(bucket, row)], meta.now, meta)
-    return {"bucket": bucket, **asdict(found)}, taken.events
+    result, kind = {"bucket": bucket, **asdict(found)}, KINDS[ResourceKind.SPACES_BUCKET]
+    known = (await store.list_by_provider_id(conn, kind.name, [bucket])).get(bucket)
+    if known is None or known["deleted_at"]:  # that a bucket answers does not put it into a project
+        return result, ()
+    taken = await take_in(conn, kind, [bucket_row(bucket, row)], meta.now, meta)
+    return result, taken.events
 
 
 async def link_resource(cmd: LinkResource, conn: Connection, meta: Meta) -> Outcome:
@@ -154,11 +160,11 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
     row = await store.find_resource(conn, resource_id)
     if row is None:
         raise Refused("not_found", resource_id=str(resource_id))
-    if row["part"]:
+    links = await store.list_own_links(conn, resource_id)
+    if row["part"] and (link.deployment_id is not None or not links):  # one of its own, from before, can be ended
         raise Refused("attributed_with_its_parent", resource_id=str(resource_id), parent=history.parent_of(row))
     if row["deleted_at"] is not None and link.since >= row["deleted_at"]:
         raise Refused("resource_deleted", resource_id=str(resource_id), deleted_at=row["deleted_at"].isoformat())
-    links = (await store.list_links(conn, [resource_id])).get(resource_id, [])
     before = link_at(links, link.since) or Link(link.since, None)
     if before.owner == link.owner:
         (state,) = await history.states_of(conn, [row], meta.now)
@@ -174,12 +180,10 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
 async def classify_project(cmd: ClassifyProject, run: JobRun[Provider]) -> Outcome:
     """Say whose a project is and what it is for; its resources follow, page by page: they may be many."""
     project = await transact(run, partial(_classify, cmd))
-    resources = 0
-    while True:
-        settled, told = await transact(run, partial(_retenant_page, cmd.project_id))
+    resources, last = 0, store.BEFORE_ALL
+    while page := await transact(run, partial(_retenant_page, cmd.project_id, last)):
+        last, told = page
         resources += told
-        if not settled:
-            break
     return Outcome(result={"project": project.model_dump(mode="json"), "resources_changed": resources})
 
 
@@ -196,12 +200,14 @@ async def _classify(cmd: ClassifyProject, conn: Connection, meta: Meta) -> tuple
     return state, [ProjectClassified(project=state, changes=changes)]
 
 
-async def _retenant_page(project_id: UUID, conn: Connection, meta: Meta) -> tuple[tuple[int, int], Said]:
-    """Let some of a project's resources, and what goes with them, follow it. Gives how many of them, and of all."""
+async def _retenant_page(
+    project_id: UUID, after: UUID, conn: Connection, meta: Meta
+) -> tuple[tuple[UUID, int] | None, Said]:
+    """Let some of a project's resources, and what goes with them, follow it. Gives the last id, and how many did."""
     await store.take_turn(conn)
-    ids = await attribution_store.list_unsettled_of_project(conn, project_id, RETENANTED_AT_ONCE)
+    ids = await attribution_store.list_unsettled_of_project(conn, project_id, after, RETENANTED_AT_ONCE)
     events = await attribution.settle(conn, ids, "its project was classified", meta)
-    return (len(ids), len(events)), events
+    return (ids[-1], len(events)) if ids else None, events
 
 
 async def decide_held_sync(cmd: DecideHeldSync, run: JobRun[Provider]) -> Outcome:

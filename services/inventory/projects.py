@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -163,7 +163,7 @@ async def _walk_members(walk: Walking, ids: Mapping[str, UUID], done: dict[str, 
     There may be many projects, each with a list of its own: where the job was put off amid them, it goes on from there.
     """
     so_far = done.setdefault(MEMBERS, asdict(Members()))
-    async with aclosing(_batches(walk, ids, so_far)) as batches, aclosing(ahead(batches)) as read_ahead:
+    async with aclosing(_member_batches(walk, ids, so_far)) as batches, aclosing(ahead(batches)) as read_ahead:
         async for members, until in read_ahead:
             if members:
                 so_far["moved"] += await walk.step(partial(_take_members, members))
@@ -171,18 +171,19 @@ async def _walk_members(walk: Walking, ids: Mapping[str, UUID], done: dict[str, 
     return Members(**done.pop(MEMBERS))
 
 
-async def _batches(
+async def _member_batches(
     walk: Walking, ids: Mapping[str, UUID], so_far: dict[str, Any]
 ) -> AsyncGenerator[tuple[dict[Member, UUID], str], None]:
     """What the projects list, those of several projects at a go, and the last project that is in it whole."""
     until, batch = so_far["until"], dict[Member, UUID]()
     try:
         for provider_id in sorted(id for id in ids if id > until):
-            async for members in _members_of(walk.do.project_resources(provider_id), so_far):
-                batch |= dict.fromkeys(members, ids[provider_id])
-                if len(batch) >= MEMBERS_AT_ONCE:
-                    yield batch, until
-                    batch = {}
+            async with aclosing(_members_of(walk.do.project_resources(provider_id), so_far)) as pages:
+                async for members in pages:
+                    batch |= dict.fromkeys(members, ids[provider_id])
+                    if len(batch) >= MEMBERS_AT_ONCE:
+                        yield batch, until
+                        batch = {}
             until = provider_id
     except ProviderError:
         yield batch, until
@@ -190,7 +191,7 @@ async def _batches(
     yield batch, until
 
 
-async def _members_of(listed: Walk, so_far: dict[str, Any]) -> AsyncIterator[list[Member]]:
+async def _members_of(listed: Walk, so_far: dict[str, Any]) -> AsyncGenerator[list[Member], None]:
     """The members that a project lists, by the page; adds its doubts, and what has no list but this."""
     try:
         async with aclosing(aiter(listed)) as pages:

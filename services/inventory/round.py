@@ -40,15 +40,19 @@ class Round:
         left = [(name, walk) for name, walk in wanted if name not in self.done]
         for several, group in groupby(left, key=lambda walk: _goes_with_others(walk[0])):
             slots = asyncio.Semaphore(WALKS_AT_ONCE if several else 1)
-            ends = await asyncio.gather(
-                *(self._in_turn(slots, name, walk) for name, walk in group), return_exceptions=True
-            )
-            for error in ends:
-                if error is not None:
-                    raise error
+            walking = [asyncio.ensure_future(self._in_turn(slots, name, walk)) for name, walk in group]
+            try:
+                await asyncio.gather(*walking)
+            finally:
+                for task in walking:
+                    task.cancel()
+                await asyncio.gather(*walking, return_exceptions=True)
 
     async def _in_turn(self, slots: asyncio.Semaphore, name: str, walk: Walk) -> None:
         async with slots:
+            if self.done.get(told_by(name), {}).get("superseded"):
+                self.done[name] = {"complete": False, "superseded": True}  # the later sync walks this one too
+                return
             cause = self._away or self.failures.get(told_by(name))
             if cause is None:
                 try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.config import Settings
@@ -45,6 +45,7 @@ class Spaces:
     url: str
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
+    session: AioSession = field(default_factory=get_session, repr=False, compare=False)  # reading S3's model takes long
 
     @classmethod
     def configured(cls, settings: Settings) -> Self | None:
@@ -59,21 +60,30 @@ class Spaces:
 
         Raises `NoBucket`, `SpacesRefused`, `SpacesAway`.
         """
-        regions = [region, *(other for other in REGIONS if other != region)] if region else list(REGIONS)
-        for candidate in regions:
+        if region:
+            try:
+                return await self._measure(bucket, region)
+            except NoBucket:
+                pass  # it may have been made anew elsewhere
+        failures: list[SpacesAway | SpacesRefused] = []
+        for candidate in REGIONS:
             try:
                 return await self._measure(bucket, candidate)
             except NoBucket:
                 continue
-        raise NoBucket(f"no region has a bucket {bucket}")
+            except (SpacesAway, SpacesRefused) as error:  # of this region: in another somebody else may have the name
+                failures.append(error)
+        away = [failure for failure in failures if isinstance(failure, SpacesAway)]
+        raise [*away, *failures, NoBucket(f"no region has a bucket {bucket}")][0]
 
     async def _measure(self, bucket: str, region: str) -> Measured:
         size = objects = 0
         async with self._client(region) as client:
             with _explained(bucket, region):
                 async for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-                    objects += page["KeyCount"]
-                    size += sum(entry["Size"] for entry in page.get("Contents", []))
+                    found = page.get("Contents", [])
+                    objects += len(found)
+                    size += sum(entry["Size"] for entry in found)
         return Measured(region, size, objects)
 
     @asynccontextmanager
@@ -85,14 +95,14 @@ class Spaces:
             "aws_secret_access_key": self.secret_key,
             "config": _CONFIG,
         }
-        async with get_session().create_client("s3", **options) as client:
+        async with self.session.create_client("s3", **options) as client:
             yield client
 
 
 _CONFIG = AioConfig(
     connect_timeout=5,
     read_timeout=30,
-    retries={"max_attempts": 4, "mode": "standard"},
+    retries={"max_attempts": 2, "mode": "standard"},  # then the job is put off
     # Spaces have no checksums of the newer kind; the client's default asks for them since 2025.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",

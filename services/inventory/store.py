@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.inventory.domain import Happening, Link, Moment
+from services.inventory.domain import Happening, Link, Moment, with_inherited
 from services.inventory.spaces import Measured
 from shared.db import Connection
 
@@ -80,24 +80,24 @@ async def upsert_seen(
 
     `seen`: the columns that come from the provider, `fingerprint` in hexadecimal, and `step`: by how much the version
     moves (it moves with another parent too). What serves the droplets of a cluster alone has the cluster for its
-    parent. Gives the rows by the provider's ids, with `old_parent_kind` and `old_parent_provider_id`.
+    parent, and keeps it until it serves another's: a new worker may not be known yet, or there may be none.
+    Gives the rows by the provider's ids, with `old_parent_kind` and `old_parent_provider_id`.
     """
     rows = await conn.fetch(
         """
         insert into cloud_resources as r (kind, provider_id, name, region, state, size_slug, tags, attrs, fingerprint,
           parent_kind, parent_provider_id, part, first_seen_at, last_seen_at, version)
         select $1, s.provider_id, s.name, s.region, s.state, s.size_slug, s.tags, s.attrs, decode(s.fingerprint, 'hex'),
-          coalesce(s.parent_kind, maker.kind), coalesce(s.parent_provider_id, maker.provider_id),
-          s.part or s.parent_kind is null and maker.kind is not null, $3, $3, s.step
+          coalesce(s.parent_kind, maker.kind, kept.parent_kind),
+          coalesce(s.parent_provider_id, maker.provider_id, kept.parent_provider_id),
+          s.part or s.parent_kind is null and coalesce(maker.kind, kept.parent_kind) is not null, $3, $3, s.step
         from jsonb_to_recordset($2) as s(provider_id text, name text, region text, state text, size_slug text,
           tags text[], attrs jsonb, fingerprint text, parent_kind text, parent_provider_id text, part boolean,
           step bigint)
-        left join lateral (
-          select min(w.parent_kind) as kind, min(w.parent_provider_id) as provider_id
-          from jsonb_array_elements_text(s.attrs -> 'droplet_ids') as served(droplet_id)
-          left join cloud_resources w
-            on w.provider_id = served.droplet_id and w.kind = 'droplet' and w.provider = 'digitalocean' and w.part
-          having count(*) = count(w.id) and count(distinct w.parent_provider_id) = 1) as maker on true
+        left join lateral maker_of(s.attrs -> 'droplet_ids') as maker on true
+        left join cloud_resources kept
+          on kept.provider_id = s.provider_id and kept.kind = $1 and kept.provider = 'digitalocean' and kept.part
+          and s.attrs ? 'droplet_ids' and not serves_another(s.attrs -> 'droplet_ids', kept.parent_provider_id)
         on conflict (provider, kind, provider_id) do update
         set name = excluded.name, region = excluded.region, state = excluded.state, size_slug = excluded.size_slug,
           tags = excluded.tags, attrs = excluded.attrs, fingerprint = excluded.fingerprint,
@@ -174,25 +174,37 @@ async def list_past(conn: Connection, resource_ids: Sequence[UUID], since: datet
     return past
 
 
-async def list_links(conn: Connection, resource_ids: Sequence[UUID]) -> dict[UUID, list[Link]]:
-    """The links of resources, each resource's in the order of their beginning. A part's are those of what made it."""
+async def list_own_links(conn: Connection, resource_id: UUID) -> list[Link]:
+    """The links that were made of a resource itself, in the order of their beginning."""
     rows = await conn.fetch(
         """
-        select r.id as resource_id, l.effective_from, l.deployment_id, l.tenant_id
+        select effective_from, deployment_id, tenant_id from resource_links
+        where resource_id = $1 order by effective_from
+        """,
+        resource_id,
+    )
+    return [Link(row["effective_from"], row["deployment_id"], row["tenant_id"]) for row in rows]
+
+
+async def list_links(conn: Connection, resource_ids: Sequence[UUID]) -> dict[UUID, list[Link]]:
+    """The links of resources, each resource's in the order of their beginning. A part has those of what made it."""
+    rows = await conn.fetch(
+        """
+        select r.id as resource_id, l.resource_id = r.id as own, l.effective_from, l.deployment_id, l.tenant_id
         from cloud_resources r
         left join cloud_resources p
           on r.part and p.provider_id = r.parent_provider_id and p.kind = r.parent_kind and p.provider = r.provider
-        join resource_links l on l.resource_id = coalesce(p.id, r.id)
+        join resource_links l on l.resource_id in (r.id, p.id)
         where r.id = any($1::uuid[]) order by r.id, l.effective_from
         """,
         resource_ids,
     )
-    links: dict[UUID, list[Link]] = {}
+    found: dict[UUID, tuple[list[Link], list[Link]]] = {}
     for row in rows:
-        links.setdefault(row["resource_id"], []).append(
-            Link(row["effective_from"], row["deployment_id"], row["tenant_id"])
-        )
-    return links
+        own, inherited = found.setdefault(row["resource_id"], ([], []))
+        link = Link(row["effective_from"], row["deployment_id"], row["tenant_id"])
+        (own if row["own"] else inherited).append(link)
+    return {id: with_inherited(own, inherited) for id, (own, inherited) in found.items()}
 
 
 async def upsert_link(conn: Connection, resource_id: UUID, link: Link, actor: str | None, now: datetime) -> None:
@@ -278,6 +290,20 @@ async def upsert_failed_measurement(conn: Connection, bucket: str, error: str, b
         error,
         began_at,
     )
+
+
+async def delete_old_measurements(conn: Connection, before: datetime, limit: int) -> int:
+    """Drop measurements of buckets that nobody measured since a time, some at a go. Gives how many."""
+    rows = await conn.fetch(
+        """
+        delete from bucket_measurements
+        where bucket in (select bucket from bucket_measurements where tried_at < $1 limit $2)
+        returning 1
+        """,
+        before,
+        limit,
+    )
+    return len(rows)
 
 
 async def forget_deleted(conn: Connection, deleted_before: datetime, limit: int, now: datetime) -> list[UUID]:

@@ -60,11 +60,11 @@ async def finish_sync(
 
 
 async def find_complete_walk(conn: Connection, kind: str, command_id: UUID) -> datetime | None:
-    """When the walk of a kind began that a command has completed; None where it has not."""
+    """When the walk of a kind began that a command has completed; None where it has not, or it is held."""
     began_at: datetime | None = await conn.fetchval(
         """
         select max(started_at) from syncs
-        where kind = $1 and command_id = $2 and status in ('complete', 'held')
+        where kind = $1 and command_id = $2 and status = 'complete'
         """,
         kind,
         command_id,

@@ -55,18 +55,12 @@ class Backups(Telling):
         if began_at is None:
             self.doubts.append("the droplets tell of their backups, and no complete walk of theirs precedes")
             return
-        rows: list[Row] = []
         after = store.BEFORE_ALL
         while page := await self._walking.step(partial(self._see_known, began_at, after)):
             self.noted += sum(row["known"] for row in page if not row["unknown"])
             for droplet_id in [row["provider_id"] for row in page if row["unknown"]]:
-                rows += await self._read(droplet_id)
-                if len(rows) >= _ROWS_AT_ONCE:
-                    yield rows
-                    rows = []
+                yield await self._read(droplet_id)
             after = page[-1]["id"]
-        if rows:
-            yield rows
         self._ended = True
 
     async def _droplets_walk(self, conn: Connection, meta: Meta) -> tuple[datetime | None, Said]:
@@ -104,9 +98,14 @@ class Buckets(Telling):
         known = await store.list_measurements(conn, names)
         stale = meta.now - MEASURED_EVERY
         due = [name for name in names if name not in known or known[name]["tried_at"] < stale]
-        orders = [Send(MeasureBucket(bucket=name), id=derived_id(meta.message_id, name)) for name in due]
+        # An order for each bucket and last attempt: while that is under way, or puts off, no second one is given.
+        orders = [Send(MeasureBucket(bucket=name), id=_order_id(name, known.get(name))) for name in due]
         rows = [bucket_row(name, known.get(name)) for name in names]
         return rows, orders if self._walking.run.resources.spaces else ()
+
+
+def _order_id(name: str, measured: store.Row | None) -> UUID:
+    return derived_id("measure-bucket", name, measured["tried_at"].isoformat() if measured else "never")
 
 
 def bucket_row(name: str, measured: store.Row | None) -> Row:

@@ -4,6 +4,7 @@ a resource or project that is gone  is on the bus for 90 days, then its key gets
                                     history, for cost lines that come late
 cloud_resource_events               three years
 syncs, held_syncs                   90 days
+bucket_measurements                 90 days after the last attempt
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from shared.outcome import Outcome, Tombstone
 ON_THE_BUS = timedelta(days=90)
 EVENTS_KEPT = timedelta(days=3 * 365)
 SYNCS_KEPT = timedelta(days=90)
+MEASUREMENTS_KEPT = timedelta(days=90)
 
 PAGE = 500
 
@@ -38,6 +40,7 @@ async def drop_old_history(conn: Connection, now: datetime) -> Outcome | None:
     """Drop what is past its retention."""
     dropped = await store.delete_old_events(conn, now - EVENTS_KEPT, PAGE)
     dropped += await sync_store.delete_old_syncs(conn, now - SYNCS_KEPT, PAGE)
+    dropped += await store.delete_old_measurements(conn, now - MEASUREMENTS_KEPT, PAGE)
     return Outcome() if dropped else None
 
 

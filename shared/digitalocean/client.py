@@ -142,6 +142,10 @@ class DigitalOcean:
         """Reads one thing: `await do.get("/v2/droplets/{droplet_id}", droplet_id=1)`."""
         return await self._perform(Call.of("GET", route, params=params, **ids))
 
+    async def single(self, key: str, route: str, **ids: object) -> Body:
+        """Reads one thing, which is under `key` in the answer."""
+        return await self._single(key, Call.of("GET", route, None, None, **ids))
+
     async def send(
         self, method: str, route: str, *, json: Any = None, params: Mapping[str, str] | None = None, **ids: object
     ) -> Body:

@@ -280,3 +280,19 @@ async def until_walking(inventory: Inventory) -> None:
     async with asyncio.timeout(10):
         while not any(entry.query.get("type") for entry in (await inventory.provider.requests()).requests):
             await asyncio.sleep(0.05)
+
+
+async def test_backups_of_droplets_whose_strikes_are_held_are_not_struck(inventory: Inventory) -> None:
+    ids = await fleet(inventory, 20)
+    for id in ids:
+        await inventory.provider.add_thing("backups", droplet_id=id)
+    for id in ids[:5] * 4:
+        await inventory.provider.add_thing("backups", droplet_id=id)
+    await inventory.sync()
+    await inventory.provider.arm(Fault(effect="omit", path="/v2/droplets", query=ONLY_PLAIN, share=0.3))
+
+    result = await inventory.sync()
+
+    assert numbers(result, "droplet", "held") == [6]
+    assert numbers(result, "droplet_backup", "struck", "held", "complete") == [0, 0, False]
+    assert {row["stale_strike_count"] for row in await inventory.resources()} == {0}

@@ -201,3 +201,55 @@ async def test_a_load_balancer_that_serves_others_too_is_no_clusters(inventory: 
     await inventory.provider.add_thing("load_balancers", droplet_ids=targets)
     await inventory.sync()
     assert [row["parent_kind"] for row in await inventory.resources("kind = 'load_balancer'")] == [None]
+
+
+async def balancer_of_cluster(inventory: Inventory, nodes: int = 2) -> tuple[TrueThing, TrueThing, list[int]]:
+    """A cluster, a load balancer that serves its workers, and those; all known."""
+    cluster = await inventory.provider.add_thing("kubernetes_clusters", nodes=nodes)
+    workers = [int(node["droplet_id"]) for node in cluster.row["node_pools"][0]["nodes"]]
+    balancer = await inventory.provider.add_thing("load_balancers", droplet_ids=workers)
+    await inventory.sync()
+    return cluster, balancer, workers
+
+
+async def test_what_leaves_its_cluster_leaves_the_clusters_deployment(inventory: Inventory) -> None:
+    cluster, balancer, workers = await balancer_of_cluster(inventory)
+    whole = await one(inventory, "kubernetes_cluster", cluster.id)
+    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=ALPHA, tenant_id="acme"))
+    assert (await one(inventory, "load_balancer", balancer.id))["deployment_id"] == ALPHA
+    (other,) = await inventory.provider.add_droplets(1)
+
+    await inventory.provider.change_thing("load_balancers", balancer.id, droplet_ids=[*workers, other.id])
+    await inventory.sync()
+
+    row = await one(inventory, "load_balancer", balancer.id)
+    assert (row["part"], row["deployment_id"], row["tenant_id"]) == (False, None, None)
+    fields = {"attrs.droplet_ids", "parent", "deployment_id", "tenant_id"}
+    assert (await history(inventory, "load_balancer"))[-1] == ("updated", fields)
+
+
+async def test_a_link_from_before_a_cluster_was_known_holds_until_it_is_ended(inventory: Inventory) -> None:
+    cluster = await inventory.provider.add_thing("kubernetes_clusters", nodes=1)
+    workers = [int(cluster.row["node_pools"][0]["nodes"][0]["droplet_id"])]
+    balancer = await inventory.provider.add_thing("load_balancers", droplet_ids=workers)
+    await inventory.sync(ResourceKind.LOAD_BALANCER)
+    id = (await one(inventory, "load_balancer", balancer.id))["id"]
+    await inventory.ok(LinkResource(resource_id=id, deployment_id=UUID(int=0xB), tenant_id="globex"))
+    await inventory.sync()
+    whole = await one(inventory, "kubernetes_cluster", cluster.id)
+    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=ALPHA, tenant_id="acme"))
+
+    row = await one(inventory, "load_balancer", balancer.id)
+    assert (row["part"], row["deployment_id"], row["tenant_id"]) == (True, UUID(int=0xB), "globex")
+
+    state = (await inventory.ok(UnlinkResource(resource_id=id)))["resource"]
+    assert (state["deployment_id"], state["tenant_id"]) == (str(ALPHA), "acme")
+    assert [link["deployment_id"] for link in state["links"]] == [str(UUID(int=0xB)), str(ALPHA)]
+
+
+async def test_a_worker_that_is_not_known_yet_does_not_take_a_balancer_from_its_cluster(inventory: Inventory) -> None:
+    _, balancer, workers = await balancer_of_cluster(inventory)
+    for targets in ([*workers, 4711], [], workers):
+        await inventory.provider.change_thing("load_balancers", balancer.id, droplet_ids=targets)
+        await inventory.sync(ResourceKind.LOAD_BALANCER)
+        assert (await one(inventory, "load_balancer", balancer.id))["part"], targets

@@ -27,6 +27,7 @@ from services.inventory.domain import (
     periods,
     previous_month,
     urn_parts,
+    with_inherited,
     with_link,
 )
 
@@ -220,3 +221,17 @@ def test_a_state_tells_of_links_since_the_month_before_this_one(now: str, month:
 )  # fmt: skip
 def test_a_urn_is_a_type_and_an_id(urn: str, parts: tuple[str, str] | None) -> None:
     assert urn_parts(urn) == parts
+
+
+def test_a_parts_links_are_its_own_and_then_those_of_what_made_it() -> None:
+    def day(n: int) -> datetime:
+        return datetime(2026, 5, n, tzinfo=UTC)
+
+    alpha, beta, gamma = UUID(int=1), UUID(int=2), UUID(int=3)
+    whole = [Link(day(1), alpha), Link(day(20), beta)]
+    assert with_inherited([], whole) == whole
+    assert with_inherited([Link(day(5), gamma)], whole) == [Link(day(5), gamma)]
+    ended = [Link(day(5), gamma), Link(day(10), None)]
+    assert with_inherited(ended, whole) == [Link(day(5), gamma), Link(day(10), alpha), Link(day(20), beta)]
+    assert with_inherited(ended, whole[1:]) == [*ended, whole[1]]
+    assert with_inherited(ended, []) == ended

@@ -157,3 +157,14 @@ async def test_what_belongs_to_a_deployment_is_no_orphan(inventory: Inventory) -
     since = datetime.now(UTC) - timedelta(days=1)
     await inventory.ok(LinkResource(resource_id=row["id"], deployment_id=UUID(int=1), effective_from=since))
     assert await orphans(inventory) == {}
+
+
+async def test_a_volume_of_a_cluster_is_an_orphan_only_when_the_cluster_is_gone(inventory: Inventory) -> None:
+    clusters = [await inventory.provider.add_thing("kubernetes_clusters") for _ in range(3)]
+    await inventory.provider.add_thing("volumes", tags=[f"k8s:{clusters[0].id}"])
+    await inventory.sync()
+    assert await orphans(inventory) == {}
+    await inventory.provider.delete_thing("kubernetes_clusters", clusters[0].id)
+    for _ in range(3):
+        await inventory.sync()
+    assert [reason for reason, _ in (await orphans(inventory)).values()] == ["attached to no droplet"]

@@ -175,7 +175,27 @@ async def test_spaces_that_are_away_put_the_measuring_off_and_nothing_else(
     assert numbers(await spaced.sync(BUCKET), BUCKET, "discovered", "complete") == [1, True]
     await spaced.until("select count(*) = 1 from jobs where name like '%measure-bucket%' and put_offs > 0", seconds=60)
     assert not await spaced.fetch("select from bucket_measurements")
+    await spaced.sync(BUCKET)
+    await spaced.sync(BUCKET)
+    assert len(await spaced.fetch("select from jobs where name like '%measure-bucket%'")) == 1, "orders pile up"
     door[0].broken.clear()
     await spaced.fetch("update jobs set run_at = now() where status = 'queued'")
     await spaced.until("select count(*) = 1 from bucket_measurements")
     assert (await bucket(spaced))["attrs"]["size_bytes"] == 0
+
+
+async def test_a_bucket_that_was_measured_lately_is_not_measured_again(
+    spaced: Inventory, s3: Any, door: tuple[Door, str]
+) -> None:
+    s3.create_bucket(Bucket="once")
+    await spaced.provider.add_thing("buckets", name="once")
+    await measured(spaced)
+    door[0].asked.clear()
+    assert (await spaced.ok(MeasureBucket(bucket="once")))["measured_already"] is True
+    assert door[0].asked == []
+
+
+async def test_a_bucket_that_no_project_lists_is_measured_and_not_discovered(spaced: Inventory, s3: Any) -> None:
+    s3.create_bucket(Bucket="foreign")
+    assert (await spaced.ok(MeasureBucket(bucket="foreign")))["size_bytes"] == 0
+    assert await spaced.resources() == []

@@ -44,7 +44,7 @@ class Health(BaseModel):
 
 
 class Orphan(BaseModel):
-    """A resource that is linked to no deployment and of no use to anything that is there."""
+    """A resource that is linked to no deployment, attached or assigned to nothing, or taken of what is gone."""
 
     id: UUID
     kind: ResourceKind
@@ -67,16 +67,16 @@ class OrphanList(BaseModel):
     unpriced: int = Field(description="So many are not in that sum: their price is not known.")
 
 
-_FRESH = {
+_COVERAGE = {
     "kind": "droplet",
     "resources": 300,
-    "status": "failing",
+    "status": "held",
     "complete_at": "2026-11-01T10:15:03Z",
-    "age_seconds": 4210,
-    "last_status": "failed",
-    "last_started_at": "2026-11-01T11:15:02Z",
-    "last_finished_at": "2026-11-01T11:17:04Z",
-    "doubts": ["DigitalOcean: GET /v2/droplets answered 503: Server Error"],
+    "age_seconds": 610,
+    "last_status": "held",
+    "last_started_at": "2026-11-01T10:15:03Z",
+    "last_finished_at": "2026-11-01T10:15:09Z",
+    "doubts": [],
     "held_sync_id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f21",
 }
 _ORPHAN = {
@@ -99,7 +99,7 @@ _PAGE = {"orphans": [_ORPHAN], "count": 1, "next": "AZqfPmoMfD6PXg1qWwyfEQ", "mo
     "/health",
     opt=OPERATORS,
     responses=ALWAYS
-    | {200: answer(Health, "Every kind.", {"status": "attention", "kinds": [_FRESH], "count": 1}), 403: FORBIDDEN},
+    | {200: answer(Health, "Every kind.", {"status": "attention", "kinds": [_COVERAGE], "count": 1}), 403: FORBIDDEN},
 )
 async def inventory_health(request: ApiRequest) -> ASGIResponse:
     """Tell of each kind how fresh it is: its last complete walk, and whether it fails or waits for a decision."""

@@ -147,7 +147,7 @@ def single(route: str, key: str) -> Callable[[DigitalOcean, str], Awaitable[Row]
     """The reading of one by its id, which stands for `{id}` in the route."""
 
     async def read(do: DigitalOcean, provider_id: str) -> Row:
-        return dict((await do.get(route, id=provider_id))[key])
+        return await do.single(key, route, id=provider_id)
 
     return read
 

@@ -152,6 +152,7 @@ def _firewall(row: Row) -> Seen:
         provider_id=row["id"],
         name=row["name"],
         state=row["status"],
+        parent=cluster_of(row.get("tags") or []),  # DOKS makes firewalls that target its own tag
         attrs={
             "inbound_rules": _in_order(row.get("inbound_rules")),
             "outbound_rules": _in_order(row.get("outbound_rules")),
