@@ -22,7 +22,7 @@ TENANTS = 4
 
 @pytest.mark.parametrize("seed", [1])
 async def test_a_small_fleet_in_motion(hasty_inventory: Inventory, provider: RunningStandIn, seed: int) -> None:
-    await story(hasty_inventory, provider, seed, droplets=180, changes=10)
+    await story(hasty_inventory, provider, seed, droplets=100, changes=8)
 
 
 @pytest.mark.long

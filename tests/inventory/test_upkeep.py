@@ -77,9 +77,12 @@ async def test_history_and_walks_are_dropped_after_their_retention(inventory: In
     await inventory.sync(DROPLET)
     assert len(await inventory.fetch("select from held_syncs")) == 1
 
+    await inventory.fetch("insert into bucket_measurements (bucket, tried_at) values ('long-gone', now())")
+
     assert await tick(inventory, upkeep.drop_old_history, 89) is None
     assert await tick(inventory, upkeep.drop_old_history, 91) is not None
     assert await inventory.fetch("select from held_syncs union all select from syncs") == []
+    assert await inventory.fetch("select from bucket_measurements") == []
     assert len(await inventory.events()) == 20
     assert await tick(inventory, upkeep.drop_old_history, 3 * 365 + 1) is not None
     assert await inventory.events() == []
