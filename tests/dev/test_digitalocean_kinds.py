@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
-import pydo
 import pytest
-from azure.core.pipeline.policies import HeadersPolicy
 
 from dev.digitalocean.control import Control
 from dev.digitalocean.running import RunningStandIn, running_stand_in
@@ -19,14 +17,6 @@ from dev.digitalocean.things import SECRET
 def stand_in() -> Iterator[RunningStandIn]:
     with running_stand_in(droplets=150, others=100, projects=6) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def client(stand_in: RunningStandIn) -> Iterator[Any]:
-    plain = HeadersPolicy({"Authorization": f"Bearer {stand_in.token}"})
-    options: dict[str, Any] = {"authentication_policy": plain, "retry_total": 0, "use_env_settings": False}
-    with pydo.Client(stand_in.token, endpoint=stand_in.url, **options) as client:
-        yield client
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pydo
 import pytest
-from azure.core.pipeline.policies import HeadersPolicy
 
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 
@@ -19,15 +17,6 @@ SMALL = {"size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64", "region": "fra1"}
 def stand_in() -> Iterator[RunningStandIn]:
     with running_stand_in(droplets=450, gpus=3, projects=25, speed=60) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def client(stand_in: RunningStandIn) -> Iterator[Any]:
-    # Its usual policy sends a token over TLS only.
-    plain = HeadersPolicy({"Authorization": f"Bearer {stand_in.token}"})
-    options: dict[str, Any] = {"authentication_policy": plain, "retry_total": 0, "use_env_settings": False}
-    with pydo.Client(stand_in.token, endpoint=stand_in.url, **options) as client:
-        yield client
 
 
 def pages(ask: Callable[[int], Any]) -> Iterator[Any]:
