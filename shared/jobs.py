@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -26,7 +26,7 @@ from shared.job_store import Leased, LeaseLost
 from shared.outbox import Sender, meta_of
 from shared.outcome import Meta, Outcome, Refused
 from shared.pause import jittered, pause
-from shared.service import Job
+from shared.service import Job, Work
 from shared.telemetry import span
 
 log = structlog.get_logger(__name__)
@@ -65,15 +65,13 @@ class JobRun(Generic[R]):
     _worker: Worker
     _leased: Leased
 
-    async def apply(
-        self,
-        work: Callable[[Connection, Meta], Awaitable[Outcome | None]],
-        *,
-        progress: Progress = None,
-    ) -> Outcome:
-        """Do a part of the work in a transaction, and send its events with it. Raises `LeaseLost`."""
+    async def apply(self, work: Work, *, progress: Progress = None) -> None:
+        """Do a part of the work in a transaction, and send its events with it. Raises `LeaseLost`.
+
+        A job that dies after it begins anew: the part must bear to be done twice, or its `progress` tell of it.
+        """
         meta = replace(self.meta, now=datetime.now(UTC))
-        return await self._worker.apply(self._leased, work, meta, progress)
+        await self._worker.apply(self._leased, work, meta, progress)
 
 
 class Worker:
@@ -153,7 +151,7 @@ class Worker:
         if (unreadable := leased.delivery.unreadable) is not None:  # this code is another than that which queued it
             return await self._bury(leased, Failure.of(unreadable.reason, unreadable.detail))
         if not leased.begun and _expired(leased.envelope):
-            return await self._finish(leased, Recorded("refused", code="expired"), Outcome())
+            return await self._refuse(leased, Refused("expired"))
         try:
             return await self._do(job, leased)
         except LeaseLost:
@@ -175,13 +173,11 @@ class Worker:
     async def _do(self, job: Job, leased: Leased) -> str:
         """Run the job and record what it decided; what cannot be recorded is its failure too."""
         try:
-            outcome = await self._leased_run(job, leased) or Outcome()
-            recorded = Recorded("ok", outcome.result)
+            return await self._finish(leased, await self._leased_run(job, leased))
         except Refused as refusal:
-            outcome, recorded = Outcome(), Recorded("refused", code=refusal.code, detail=refusal.detail or None)
-        return await self._finish(leased, recorded, outcome)
+            return await self._refuse(leased, refusal)
 
-    async def _leased_run(self, job: Job, leased: Leased) -> Outcome | None:
+    async def _leased_run(self, job: Job, leased: Leased) -> Outcome | Work | None:
         """The job itself, beside the renewal of its lease: when the lease is lost, the job is stopped."""
         meta = meta_of(leased.envelope, datetime.now(UTC))
         run = JobRun(meta, self._resources, leased.progress, self, leased)
@@ -212,13 +208,7 @@ class Worker:
                         return
                 until = asked + job.lease.total_seconds()
 
-    async def apply(
-        self,
-        leased: Leased,
-        work: Callable[[Connection, Meta], Awaitable[Outcome | None]],
-        meta: Meta,
-        progress: Progress,
-    ) -> Outcome:
+    async def apply(self, leased: Leased, work: Work, meta: Meta, progress: Progress) -> None:
         """A part of a job's work in a transaction that checks the lease."""
         async with self._database.transaction() as conn:
             await job_store.lock_leased(conn, leased)
@@ -230,25 +220,39 @@ class Worker:
                 await job_store.mark_progress(conn, leased.id, made)
         if rows:
             self._wake_relay()
-        return outcome
 
-    async def _finish(self, leased: Leased, recorded: Recorded, outcome: Outcome) -> str:
-        now = datetime.now(UTC)
-        status = {"ok": "done"}.get(recorded.status, recorded.status)
+    async def _finish(self, leased: Leased, decided: Outcome | Work | None) -> str:
+        """Do the job's last part, if any, and end it as done. Raises `LeaseLost`, and what that part raises."""
+        meta = meta_of(leased.envelope, datetime.now(UTC))
+        async with self._ending(leased) as conn:
+            outcome = (await decided(conn, meta) if callable(decided) else decided) or Outcome()
+            return await self._end(conn, leased, Recorded("ok", outcome.result), self._sender.rows(outcome, meta))
+
+    async def _refuse(self, leased: Leased, refusal: Refused) -> str:
+        recorded = Recorded("refused", code=refusal.code, detail=refusal.detail or None)
+        async with self._ending(leased) as conn:
+            return await self._end(conn, leased, recorded, [])
+
+    @asynccontextmanager
+    async def _ending(self, leased: Leased) -> AsyncIterator[Connection]:
+        """The transaction that ends a job. Raises `LeaseLost`."""
         async with self._database.transaction() as conn:
             await job_store.lock_leased(conn, leased)
-            await self._answer(conn, leased, recorded, self._sender.rows(outcome, meta_of(leased.envelope, now)), now)
-            await job_store.mark_finished(conn, leased.id, status, recorded.code, now)
+            yield conn
         self._wake_relay()
-        return recorded.status
 
-    async def _answer(
-        self, conn: Connection, leased: Leased, recorded: Recorded, rows: list[outbox.Row], now: datetime
-    ) -> None:
+    async def _end(
+        self, conn: Connection, leased: Leased, recorded: Recorded, rows: list[outbox.Row], error: str | None = None
+    ) -> str:
+        """Answer, and mark the row. Gives the word for what came of it."""
+        now = datetime.now(UTC)
         await inbox.record(conn, {leased.id: recorded}, now)
         envelope = leased.delivery.envelope
         reply = self._sender.reply(envelope, recorded, now) if envelope else None
         await outbox.insert(conn, [*rows, reply] if reply else rows)
+        status = {"ok": "done"}.get(recorded.status, recorded.status)
+        await job_store.mark_finished(conn, leased.id, status, error or recorded.code, now)
+        return recorded.status
 
     async def _put_off(self, leased: Leased, put_off: PutOff) -> str:
         growing = min(_LONGEST_PUT_OFF_S, 2.0 ** min(leased.put_offs + 1, 12))
@@ -282,13 +286,10 @@ class Worker:
         event = dead_letters.announcement(self._sender.service, leased.delivery, failure, leased.attempts + 1, now)
         envelope = leased.delivery.envelope
         meta = meta_of(envelope, now) if envelope else Meta(leased.id, now)
-        async with self._database.transaction() as conn:
-            await job_store.lock_leased(conn, leased)
+        async with self._ending(leased) as conn:
             await dead_letters.bury(conn, [(leased.delivery, failure)], now, attempts=leased.attempts + 1)
             row = self._sender.announce(event, dead_letters.topic_of(self._sender.service), meta)
-            await self._answer(conn, leased, recorded, [row], now)
-            await job_store.mark_finished(conn, leased.id, "failed", failure.detail, now)
-        self._wake_relay()
+            await self._end(conn, leased, recorded, [row], failure.detail)
         return "dead"
 
 

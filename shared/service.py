@@ -29,7 +29,11 @@ R = TypeVar("R")
 
 Handler = Callable[[Any, Connection, Meta], Awaitable[Outcome | None]]
 BatchHandler = Callable[[Sequence[Any], Connection], Awaitable[Outcome | None]]
-JobHandler = Callable[[Any, "JobRun[Any]"], Awaitable[Outcome | None]]
+Work = Callable[[Connection, Meta], Awaitable[Outcome | None]]
+"""A part of a job: what it does in one transaction, and what is to be sent with it."""
+JobHandler = Callable[[Any, "JobRun[Any]"], Awaitable[Outcome | Work | None]]
+"""Gives its outcome; or, where its last part writes something, that part: it is done in the transaction that ends the
+job, so that whoever dies between the two does not do it twice."""
 Tick = Callable[[Connection, datetime], Awaitable[Outcome | None]]
 
 

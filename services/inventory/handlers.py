@@ -48,6 +48,7 @@ from shared.db import Connection
 from shared.digitalocean import NotFound
 from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome, Refused
+from shared.service import Work
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
     return Outcome(result={name: attempt.done[name] for name, _ in wanted})
 
 
-async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Outcome:
+async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Work:
     """Read one resource at the provider and take it in."""
     kind = KINDS[cmd.kind]
     if kind.read is None:
@@ -85,19 +86,19 @@ async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Out
         except NotFound:
             raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id) from None
 
-    async def register(conn: Connection, meta: Meta) -> tuple[Resource, Said]:
+    async def register(conn: Connection, meta: Meta) -> Outcome:
         await store.take_turn(conn)
         taken = await take_in(conn, kind, [row], meta.now, meta)
         if taken.doubts:
             raise ValueError(taken.doubts[0])
         rows = await store.list_by_provider_id(conn, kind.name, [kind.id_of(row)])
         (state,) = await history.states_of(conn, list(rows.values()), meta.now)
-        return state, taken.events
+        return _answer("resource", state, taken.events)
 
-    return _answer("resource", await transact(run, register))
+    return register
 
 
-async def measure_bucket(cmd: MeasureBucket, run: JobRun[Provider]) -> Outcome:
+async def measure_bucket(cmd: MeasureBucket, run: JobRun[Provider]) -> Outcome | Work:
     """List what is in a bucket, and take its size in. One that cannot be listed keeps the size it had, if any."""
     spaces, began_at = run.resources.spaces, datetime.now(UTC)
     if spaces is None:
@@ -112,7 +113,7 @@ async def measure_bucket(cmd: MeasureBucket, run: JobRun[Provider]) -> Outcome:
     except SpacesRefused as error:
         log.warning("a bucket could not be measured: its size stays as it was", bucket=cmd.bucket, error=str(error))
         found = error
-    return Outcome(result=await transact(run, partial(_take_measurement, cmd.bucket, found, began_at)))
+    return partial(_take_measurement, cmd.bucket, found, began_at)
 
 
 async def _last_measured(bucket: str, conn: Connection, _: Meta) -> tuple[store.Row | None, Said]:
@@ -121,19 +122,19 @@ async def _last_measured(bucket: str, conn: Connection, _: Meta) -> tuple[store.
 
 async def _take_measurement(
     bucket: str, found: Measured | SpacesRefused, began_at: datetime, conn: Connection, meta: Meta
-) -> tuple[dict[str, Any], Said]:
+) -> Outcome:
     """Write a measurement down, and on the bucket where the inventory has it."""
     await store.take_turn(conn)
     if isinstance(found, SpacesRefused):
         await store.upsert_failed_measurement(conn, bucket, str(found), began_at)
-        return {"bucket": bucket, "error": str(found)}, ()
+        return Outcome(result={"bucket": bucket, "error": str(found)})
     row = await store.upsert_measurement(conn, bucket, found, began_at)
     result, kind = {"bucket": bucket, **asdict(found)}, KINDS[ResourceKind.SPACES_BUCKET]
     known = (await store.list_by_provider_id(conn, kind.name, [bucket])).get(bucket)
     if known is None or known["deleted_at"]:  # that a bucket answers does not put it into a project
-        return result, ()
+        return Outcome(result=result)
     taken = await take_in(conn, kind, [bucket_row(bucket, row)], meta.now, meta)
-    return result, taken.events
+    return Outcome(result=result, events=taken.events)
 
 
 async def link_resource(cmd: LinkResource, conn: Connection, meta: Meta) -> Outcome:

@@ -20,8 +20,8 @@ T = TypeVar("T")
 Said: TypeAlias = Sequence[Event | Send]
 """The events and the commands to be sent with a step."""
 
-Work: TypeAlias = Callable[[Connection, Meta], Awaitable[tuple[T, Said]]]
-"""A step's work: what came of it, and what is to be sent."""
+Step: TypeAlias = Callable[[Connection, Meta], Awaitable[tuple[T, Said]]]
+"""What is done in one transaction. Gives what came of it, and what is to be sent."""
 
 
 class Superseded(Exception):
@@ -41,24 +41,24 @@ class Walking:
         """The provider."""
         return self.run.resources.do
 
-    async def step(self, work: Work[T], *, progress: Progress = None) -> T:
+    async def step(self, step: Step[T], *, progress: Progress = None) -> T:
         """Do a step of the walk, in turn, while no later walk of its kind has begun. Raises `Superseded`."""
 
         async def do(conn: Connection, meta: Meta) -> tuple[T, Said]:
             await store.take_turn(conn)
             if not await sync_store.lock_running(conn, self.sync):
                 raise Superseded(self.sync.kind)
-            return await work(conn, meta)
+            return await step(conn, meta)
 
         return await transact(self.run, do, progress=progress)
 
 
-async def transact(run: JobRun[Any], work: Work[T], *, progress: Progress = None) -> T:
+async def transact(run: JobRun[Any], step: Step[T], *, progress: Progress = None) -> T:
     """Do a step of a job, and give what came of it. Raises `LeaseLost`."""
     results: list[T] = []
 
     async def do(conn: Connection, meta: Meta) -> Outcome:
-        result, said = await work(conn, meta)
+        result, said = await step(conn, meta)
         results.append(result)
         commands = [each for each in said if isinstance(each, Send)]
         return Outcome(events=[each for each in said if not isinstance(each, Send)], commands=commands)

@@ -12,7 +12,7 @@ from typing import Any
 from shared.db import Connection
 from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome, Received, Refused
-from shared.service import Service
+from shared.service import Service, Work
 from tests.ledger.messages import Account, AccountChanged, Audit, Deposit
 
 ledger: Service[None] = Service("ledger")
@@ -48,7 +48,7 @@ async def deposit(cmd: Deposit, conn: Connection, meta: Meta) -> Outcome:
 
 
 @ledger.job(Audit, lease=timedelta(seconds=2), concurrency=2)
-async def audit(cmd: Audit, run: JobRun[None]) -> Outcome:
+async def audit(cmd: Audit, run: JobRun[None]) -> Work:
     """Count the entries after a while. `seconds` below zero: the outside is away at the first attempt."""
     if cmd.seconds < 0 and run.progress is None:
         await run.apply(_nothing, progress={"tried": True})
@@ -62,7 +62,7 @@ async def audit(cmd: Audit, run: JobRun[None]) -> Outcome:
         await conn.execute("insert into audits values ($1, $2, $3)", meta.message_id, cmd.account, entries)
         return Outcome(result={"entries": entries})
 
-    return await run.apply(count)
+    return count
 
 
 async def _nothing(_: Connection, __: Meta) -> None:

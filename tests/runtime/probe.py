@@ -32,7 +32,7 @@ from shared.ids import uuid7
 from shared.jobs import JobRun
 from shared.migrate import migrate
 from shared.outcome import Meta, Outcome, Received
-from shared.service import Service
+from shared.service import JobHandler, Service, Work
 from shared.wire import decode, encode
 
 COMMANDS = topics.commands("probe", "name")
@@ -115,7 +115,6 @@ class Overheard(_Named, Event):
 
 
 Act = Callable[[Any, Connection, Meta], Awaitable[Outcome | None]]
-JobAct = Callable[[Errand, JobRun[None]], Awaitable[Outcome | None]]
 
 
 class Acts(dict[str, Any]):
@@ -169,12 +168,12 @@ def probe_service(acts: Acts, keys: dict[str, Any]) -> Service[None]:
         )
 
     @service.job(Errand, lease=timedelta(seconds=2), concurrency=3, key=lambda e: keys.get(e.name, e.name))
-    async def errand(cmd: Errand, run: JobRun[None]) -> Outcome | None:
+    async def errand(cmd: Errand, run: JobRun[None]) -> Outcome | Work | None:
         async def work(conn: Connection, meta: Meta) -> Outcome:
             return await note(cmd, conn, meta)
 
-        act: JobAct | None = acts.get(cmd.name)
-        return await act(cmd, run) if act else await run.apply(work)
+        act: JobHandler | None = acts.get(cmd.name)
+        return await act(cmd, run) if act else work
 
     return service
 

@@ -14,6 +14,7 @@ from contracts.message import Command
 from shared import dead_letters
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Tombstone
+from shared.service import Work
 from tests.runtime.probe import POKES, Count, Errand, Poke, Poked, Probe, envelope_of, note, record_of
 
 
@@ -70,13 +71,13 @@ async def _bug_or_note(message: Any, conn: Connection, meta: Meta) -> Outcome:
     return await note(message, conn, meta)
 
 
-async def _job_bug(errand: Errand, run: Any) -> Outcome:
+async def _job_bug(errand: Errand, run: Any) -> Work:
     await _bug(errand)
 
     async def work(conn: Connection, meta: Meta) -> Outcome:
         return await note(errand, conn, meta)
 
-    return await run.apply(work)  # type: ignore[no-any-return]
+    return work
 
 
 @pytest.mark.usefixtures("dead")

@@ -15,7 +15,8 @@ import pytest
 from shared.db import Connection
 from shared.job_store import LeaseLost
 from shared.jobs import JobRun, PutOff
-from shared.outcome import Meta, Outcome
+from shared.outcome import Meta, Outcome, Refused
+from shared.service import Work
 from tests.runtime.probe import Errand, Poked, Probe, envelope_of, note, record_of
 from tests.runtime.test_contention import CONTENTION
 
@@ -49,6 +50,43 @@ async def test_a_job_put_off_goes_on_from_its_progress(probe: Probe) -> None:
     job = await _job(probe, id, "done")
     assert (job["put_offs"], job["attempts"]) == (2, 0)
     await probe.row("select 1 from seen where name = 'put off thrice'")
+
+
+async def test_a_jobs_last_part_and_its_end_are_one_transaction(probe: Probe) -> None:
+    """Or who dies between the two does the part again."""
+    tries: Counter[str] = Counter()
+
+    async def last_part(errand: Errand, run: JobRun[None]) -> Work:
+        async def write(conn: Connection, meta: Meta) -> Outcome:
+            tries[errand.name] += 1
+            await note(errand, conn, meta)
+            unrecordable = {"what": object()} if tries[errand.name] == 1 else {}
+            return Outcome(result=unrecordable, events=[Poked(name=errand.name, version=tries[errand.name])])
+
+        return write
+
+    probe.acts["last part"] = last_part
+    (id,) = await probe.send(Errand(name="last part", note="once"))
+    assert (await probe.reply(id)).status == "ok"
+    assert (tries["last part"], await probe.effects("last part")) == (2, ["once"])
+    (event,) = await probe.envelopes(Poked.TOPIC, key="last part")
+    assert event.sequence == 2
+
+
+async def test_a_job_that_refuses_in_its_last_part_has_changed_nothing(probe: Probe) -> None:
+    async def refuse(errand: Errand, run: JobRun[None]) -> Work:
+        async def write(conn: Connection, meta: Meta) -> Outcome:
+            await note(errand, conn, meta)
+            raise Refused("too_late", by=3)
+
+        return write
+
+    probe.acts["refused late"] = refuse
+    (id,) = await probe.send(Errand(name="refused late", note="never"))
+    reply = await probe.reply(id)
+    assert (reply.status, reply.code, reply.detail) == ("refused", "too_late", {"by": 3})
+    assert await probe.effects("refused late") == []
+    assert (await _job(probe, id, "refused"))["attempts"] == 0
 
 
 async def test_jobs_of_one_key_run_in_order_and_others_beside_them(probe: Probe) -> None:

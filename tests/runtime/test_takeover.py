@@ -13,12 +13,16 @@ LEASE_S = 2.0
 _JOB_S = 1.5
 
 
-async def _begin(there: World, account: str) -> tuple[UUID, Replica]:
+async def _begin(there: World, account: str, *, alone: bool = False) -> tuple[UUID, Replica]:
     """Send a job of some seconds. Gives the replica that runs it."""
-    for replica in there.replicas:
+    one, *others = there.replicas
+    for replica in (one, *others):
         replica.thaw()
-        if not replica.running:
+        if not replica.running and (replica is one or not alone):
             replica.start()
+    if alone:
+        for other in filter(lambda replica: replica.running, others):
+            await asyncio.to_thread(other.terminate)
     (id,) = await there.send([Audit(account=account, seconds=_JOB_S)])
     return id, await _worker(there, id)
 
@@ -70,10 +74,7 @@ async def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(replic
 
 
 async def test_a_lone_worker_that_was_frozen_takes_its_own_job_over_once(replicas: World) -> None:
-    id, worker = await _begin(replicas, "alone")
-    for other in replicas.replicas:
-        if other is not worker:
-            await asyncio.to_thread(other.terminate)
+    id, worker = await _begin(replicas, "alone", alone=True)
     worker.freeze()
     await asyncio.sleep(LEASE_S + 1)
     worker.thaw()
