@@ -61,7 +61,7 @@ async def test_a_jobs_last_part_and_its_end_are_one_transaction(probe: Probe) ->
             tries[errand.name] += 1
             await note(errand, conn, meta)
             unrecordable = {"what": object()} if tries[errand.name] == 1 else {}
-            return Outcome(result=unrecordable, events=[Poked(name=errand.name, version=tries[errand.name])])
+            return Outcome(result=unrecordable, events=[Poked(name="the last part", version=tries[errand.name])])
 
         return write
 
@@ -69,7 +69,7 @@ async def test_a_jobs_last_part_and_its_end_are_one_transaction(probe: Probe) ->
     (id,) = await probe.send(Errand(name="last part", note="once"))
     assert (await probe.reply(id)).status == "ok"
     assert (tries["last part"], await probe.effects("last part")) == (2, ["once"])
-    (event,) = await probe.envelopes(Poked.TOPIC, key="last part")
+    (event,) = await probe.envelopes(Poked.TOPIC, key="the last part")
     assert event.sequence == 2
 
 
