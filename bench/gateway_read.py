@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from bench.report import Figure, Report
+from bench.report import Figure, Report, middle
 from cli.services import migrations
 from dev.stack import Stack, free_port
 from dev.tokens import DEVELOPMENT_SECRET, mint
@@ -50,12 +50,11 @@ async def run(stack: Stack) -> Report:
         _server(["-m", "bench.bare_gateway", str(bare)], url, stack, bare, "/api/v1/inventory"),
     ):
         for name, wanted in requests.items():
-            mine, peer = _in_turns(ours, bare, wanted)
+            rounds = _in_turns(ours, bare, wanted)
             figures.append(
                 Figure(
                     name,
-                    median(one["requests_per_s"] for one in mine),
-                    median(one["requests_per_s"] for one in peer),
+                    *middle([(mine["requests_per_s"], peer["requests_per_s"]) for mine, peer in rounds]),
                     "requests/s",
                     0.7,
                     "higher",
@@ -63,18 +62,14 @@ async def run(stack: Stack) -> Report:
                 )
             )
             notes[f"{name} p99 ms, ours and bare"] = [
-                round(median(one["p99_ms"] for one in each), 1) for each in (mine, peer)
+                round(median(one["p99_ms"] for one in each), 1) for each in zip(*rounds, strict=True)
             ]
     return Report("gateway-read", f"Reads at {CONNECTIONS} connections over {RESOURCES:,} resources", figures, notes)
 
 
-def _in_turns(ours: int, bare: int, requests: list[list[str]]) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """Both in turns, so that a slow moment of the machine hits both; the median of the rounds counts."""
-    mine, peer = [], []
-    for _ in range(_ROUNDS):
-        mine.append(_load(ours, requests))
-        peer.append(_load(bare, requests))
-    return mine, peer
+def _in_turns(ours: int, bare: int, requests: list[list[str]]) -> list[tuple[dict[str, float], dict[str, float]]]:
+    """Both in turns, so that a slow moment of the machine hits both."""
+    return [(_load(ours, requests), _load(bare, requests)) for _ in range(_ROUNDS)]
 
 
 def _load(port: int, requests: list[list[str]]) -> dict[str, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from uuid import UUID
 import asyncpg
 import psutil
 
-from bench.report import Figure, Report
+from bench.report import Figure, Report, middle
 from contracts.inventory import SyncInventory
 from contracts.kinds import ResourceKind
 from dev.digitalocean.running import RunningStandIn, running_stand_in
@@ -78,7 +77,7 @@ async def run(stack: Stack) -> Report:
             "resources in the large fleet": large_count,
             f"memory with {FLEET:,} in MiB": round(small),
             f"seconds for a sync of {LARGE_FLEET:,} unchanged": round(large_seconds, 1),
-            "rounds, of which the median counts": _ROUNDS,
+            "rounds, of which the middle one counts": _ROUNDS,
         },
     )
 
@@ -167,15 +166,11 @@ async def _read(walk: Walk) -> None:
 
 
 async def _compare(fleet: Fleet, kind: ResourceKind | None) -> tuple[float, float, int]:
-    """Median seconds of the sync and of the bare walk, and the requests of one sync."""
+    """Seconds of the sync and of the bare walk, and the requests of one sync."""
     await fleet.requests()
-    syncs = [await fleet.sync(kind)]
+    await fleet.sync(kind)
     requests = await fleet.requests()
-    walks = [await fleet.walk(kind)]
-    for _ in range(_ROUNDS - 1):
-        syncs.append(await fleet.sync(kind))
-        walks.append(await fleet.walk(kind))
-    return statistics.median(syncs), statistics.median(walks), requests
+    return *middle([(await fleet.sync(kind), await fleet.walk(kind)) for _ in range(_ROUNDS)]), requests
 
 
 @asynccontextmanager

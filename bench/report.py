@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -69,6 +70,11 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
+
+
+def middle(rounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Of rounds (ours, theirs) the one whose ratio is the median: the two of a round met the same machine."""
+    return sorted(rounds, key=lambda pair: pair[0] / pair[1])[len(rounds) // 2]
 
 
 def percentile(values: list[float], share: float) -> float:
