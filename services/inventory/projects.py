@@ -24,9 +24,9 @@ from services.inventory.provider import Provider
 from services.inventory.steps import Said, Walking
 from services.inventory.sync_store import Sync
 from services.inventory.told import LISTED
-from services.inventory.walks import DOUBTS_KEPT, ahead, finish, walking
+from services.inventory.walks import DOUBTS_KEPT, ahead, finish, in_order, walking
 from shared.db import Connection
-from shared.digitalocean import Forbidden, NotFound, OutcomeUnknown, ProviderError, Refused, Walk
+from shared.digitalocean import DigitalOcean, Forbidden, NotFound, OutcomeUnknown, ProviderError, Refused
 from shared.jobs import JobRun
 from shared.outcome import Meta
 
@@ -48,6 +48,9 @@ then it is neither asked for again nor held to be gone."""
 _MIRRORED = ("name", "description", "environment", "is_default")
 
 MEMBERS_AT_ONCE = 2000
+
+LISTS_AT_ONCE = 3
+"""So many projects' lists are read at the same time."""
 
 Member: TypeAlias = tuple[ResourceKind, str]
 """What a project lists: a kind and the provider's id."""
@@ -176,34 +179,35 @@ async def _member_batches(
 ) -> AsyncGenerator[tuple[dict[Member, UUID], str], None]:
     """What the projects list, those of several projects at a go, and the last project that is in it whole."""
     until, batch = so_far["until"], dict[Member, UUID]()
+    left = sorted(id for id in ids if id > until)
+    lists = in_order((_list_of(walk.do, id) for id in left), LISTS_AT_ONCE)
     try:
-        for provider_id in sorted(id for id in ids if id > until):
-            async with aclosing(_members_of(walk.do.project_resources(provider_id), so_far)) as pages:
-                async for members in pages:
-                    batch |= dict.fromkeys(members, ids[provider_id])
-                    if len(batch) >= MEMBERS_AT_ONCE:
-                        yield batch, until
-                        batch = {}
-            until = provider_id
+        async with aclosing(lists):
+            async for provider_id, members, doubts in lists:
+                so_far["doubts"] = [*so_far["doubts"], *doubts][:DOUBTS_KEPT]
+                for kind, id in members:
+                    if isinstance(KINDS[kind].source, Told):
+                        so_far["listed"].setdefault(kind, []).append(id)
+                batch |= dict.fromkeys(members, ids[provider_id])
+                until = provider_id
+                if len(batch) >= MEMBERS_AT_ONCE:
+                    yield batch, until
+                    batch = {}
     except ProviderError:
         yield batch, until
         raise
     yield batch, until
 
 
-async def _members_of(listed: Walk, so_far: dict[str, Any]) -> AsyncGenerator[list[Member], None]:
-    """The members that a project lists, by the page; adds its doubts, and what has no list but this."""
+async def _list_of(do: DigitalOcean, project: str) -> tuple[str, list[Member], list[str]]:
+    """A project, what it lists, and the doubts of its walk."""
+    walk, members = do.project_resources(project), list[Member]()
     try:
-        async with aclosing(aiter(listed)) as pages:
-            async for rows in pages:
-                members = [member for row in rows if (member := _member(row["urn"]))]
-                for kind, id in members:
-                    if isinstance(KINDS[kind].source, Told):
-                        so_far["listed"].setdefault(kind, []).append(id)
-                yield members
+        async for rows in walk:
+            members += [member for row in rows if (member := _member(row["urn"]))]
     except NotFound as error:
         log.info("a project went while it was walked", answer=str(error))
-    so_far["doubts"] = [*so_far["doubts"], *listed.doubts][:DOUBTS_KEPT]
+    return project, members, walk.doubts
 
 
 def _member(urn: str) -> Member | None:

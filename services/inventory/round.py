@@ -87,4 +87,4 @@ def told_by(name: str) -> str:
 
 
 def _goes_with_others(name: str) -> bool:
-    return name != projects.KIND and KINDS[ResourceKind(name)].cadence is Cadence.FULL
+    return name != projects.KIND and KINDS[ResourceKind(name)].cadence is not Cadence.FAST

@@ -6,8 +6,8 @@ Only a complete walk strikes, only what was known before it began, and only whil
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -132,6 +132,22 @@ async def ahead(batches: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+async def in_order(reads: Iterable[Coroutine[Any, Any, T]], at_once: int) -> AsyncGenerator[T, None]:
+    """What coroutines give, in their order, while so many of them run."""
+    running: deque[asyncio.Task[T]] = deque()
+    try:
+        for read in reads:
+            running.append(asyncio.create_task(read))
+            if len(running) == at_once:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _believed(walk: Walking, pages: Pages) -> list[str]:

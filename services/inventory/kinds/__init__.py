@@ -29,6 +29,7 @@ KINDS: dict[ResourceKind, Kind] = {
     for kind in (
         KUBERNETES_CLUSTER,
         DROPLET,
+        DROPLET_BACKUP,
         VOLUME,
         SNAPSHOT,
         DNS_ZONE,
@@ -40,7 +41,6 @@ KINDS: dict[ResourceKind, Kind] = {
         APP,
         CONTAINER_REGISTRY,
         SPACES_BUCKET,
-        DROPLET_BACKUP,
     )
 }
 
