@@ -46,10 +46,14 @@ async def test_fewer_than_may_run_are_all_given() -> None:
 
 
 async def test_what_precedes_an_error_is_given_and_nothing_runs_on_after_it() -> None:
-    reads, given = Reads(failing=4), []
-    with pytest.raises(ConnectionError):
+    reads, given = Reads(failing=4), list[int]()
+
+    async def give() -> None:
         async for n in in_order(map(reads.read, range(10)), AT_ONCE):
             given.append(n)
+
+    with pytest.raises(ConnectionError):
+        await give()
     assert given == [0, 1, 2, 3]
     assert not reads.running
     assert len(reads.begun) > len(given) + 1, "others were running"
