@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,6 +91,8 @@ def show(
     lines = [f"{name:<20} {_said(value)}" for name, value in shown.items()]
     lines += [f"  {name:<18} {_said(value)}" for name, value in sorted(row["attrs"].items())]
     lines += [_link(link) for link in links]
+    if row["deployment_id"] and not links:
+        lines.append(f"{'linked':<20} with its parent: arcadia inventory show {json.loads(row['parent'])['provider_id']}")
     lines += [_event(event) for event in past]
     for line in lines:
         console.print(printable(line), markup=False)

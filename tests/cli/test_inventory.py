@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -67,6 +68,26 @@ def test_a_list_is_filtered(arcadia: Shell, filters: tuple[str, ...], names: lis
 def test_a_list_that_goes_on_says_so_and_an_empty_one_too(arcadia: Shell) -> None:
     assert rows(arcadia, "--limit", "1")[-1].startswith("... and more: --limit 5")
     assert rows(arcadia, "--kind", "app") == ["none"]
+
+
+async def test_a_part_is_shown_with_the_way_to_the_links_that_it_has_of_its_cluster(
+    arcadia: Shell, installation: Installation
+) -> None:
+    admin = await asyncpg.connect(installation.settings.database_url.get_secret_value())
+    await admin.execute(
+        """
+        insert into inventory.cloud_resources (kind, provider_id, name, attrs, fingerprint, first_seen_at, last_seen_at,
+          version, deployment_id, parent_kind, parent_provider_id, part)
+        values ('load_balancer', 'lb-1', 'ingress', '{}', '', now(), now(), 1, gen_random_uuid(),
+                'kubernetes_cluster', 'cluster-1', true)
+        """
+    )
+    try:
+        said = await asyncio.to_thread(arcadia, "inventory", "show", "ingress")
+    finally:
+        await admin.execute("delete from inventory.cloud_resources where kind = 'load_balancer'")
+        await admin.close()
+    assert re.search(r"^linked +with its parent: arcadia inventory show cluster-1$", said.out, flags=re.MULTILINE)
 
 
 def test_a_resource_is_shown_with_its_history(arcadia: Shell) -> None:
