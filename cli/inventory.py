@@ -92,7 +92,8 @@ def show(
     lines += [f"  {name:<18} {_said(value)}" for name, value in sorted(row["attrs"].items())]
     lines += [_link(link) for link in links]
     if row["deployment_id"] and not links:
-        lines.append(f"{'linked':<20} with its parent: arcadia inventory show {json.loads(row['parent'])['provider_id']}")
+        parent = json.loads(row["parent"])["provider_id"]
+        lines.append(f"{'linked':<20} with its parent: arcadia inventory show {parent}")
     lines += [_event(event) for event in past]
     for line in lines:
         console.print(printable(line), markup=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -28,6 +27,23 @@ async def volumes(installation: Installation) -> AsyncIterator[None]:
     )
     yield
     await admin.execute("delete from inventory.cloud_resources where kind = 'volume'")
+    await admin.close()
+
+
+@pytest.fixture
+async def part(installation: Installation) -> AsyncIterator[None]:
+    """A load balancer that a linked cluster made."""
+    admin = await asyncpg.connect(installation.settings.database_url.get_secret_value())
+    await admin.execute(
+        """
+        insert into inventory.cloud_resources (kind, provider_id, name, tags, attrs, fingerprint, deployment_id,
+          parent_kind, parent_provider_id, part, first_seen_at, last_seen_at, version)
+        values ('load_balancer', 'lb-1', 'ingress', '{}', '{}', '', gen_random_uuid(), 'kubernetes_cluster',
+                'cluster-1', true, now(), now(), 1)
+        """
+    )
+    yield
+    await admin.execute("delete from inventory.cloud_resources where kind = 'load_balancer'")
     await admin.close()
 
 
@@ -70,23 +86,9 @@ def test_a_list_that_goes_on_says_so_and_an_empty_one_too(arcadia: Shell) -> Non
     assert rows(arcadia, "--kind", "app") == ["none"]
 
 
-async def test_a_part_is_shown_with_the_way_to_the_links_that_it_has_of_its_cluster(
-    arcadia: Shell, installation: Installation
-) -> None:
-    admin = await asyncpg.connect(installation.settings.database_url.get_secret_value())
-    await admin.execute(
-        """
-        insert into inventory.cloud_resources (kind, provider_id, name, attrs, fingerprint, first_seen_at, last_seen_at,
-          version, deployment_id, parent_kind, parent_provider_id, part)
-        values ('load_balancer', 'lb-1', 'ingress', '{}', '', now(), now(), 1, gen_random_uuid(),
-                'kubernetes_cluster', 'cluster-1', true)
-        """
-    )
-    try:
-        said = await asyncio.to_thread(arcadia, "inventory", "show", "ingress")
-    finally:
-        await admin.execute("delete from inventory.cloud_resources where kind = 'load_balancer'")
-        await admin.close()
+@pytest.mark.usefixtures("part")
+def test_a_part_is_shown_with_the_way_to_the_links_that_it_has_of_its_cluster(arcadia: Shell) -> None:
+    said = arcadia("inventory", "show", "ingress")
     assert re.search(r"^linked +with its parent: arcadia inventory show cluster-1$", said.out, flags=re.MULTILINE)
 
 
