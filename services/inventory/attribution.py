@@ -35,6 +35,13 @@ async def follow(conn: Connection, parents: Sequence[UUID], meta: Meta) -> list[
     return await settle(conn, children, "goes with its parent", meta) if children else []
 
 
+async def forsake(conn: Connection, gone: Sequence[Row], meta: Meta) -> list[ResourceEvent]:
+    """Let what was part of resources that are gone be parts no more; gives the events of those that it changes."""
+    ids = [row["id"] for row in gone]
+    await attribution_store.keep_part_times(conn, ids, meta.now)
+    return await follow(conn, ids, meta)
+
+
 async def take_parts(conn: Connection, rows: Sequence[Row], meta: Meta) -> list[ResourceEvent]:
     """After news of these resources, give what serves a cluster's droplets alone to the cluster.
 
@@ -44,6 +51,7 @@ async def take_parts(conn: Connection, rows: Sequence[Row], meta: Meta) -> list[
     if not droplet_ids:
         return []
     adopted = await attribution_store.adopt(conn, _SERVING, droplet_ids)
+    await attribution_store.keep_part_times(conn, [row["id"] for row in adopted], meta.now)
     happened = [Happened(row, Happening.UPDATED, changed(parent=(None, history.parent_of(row)))) for row in adopted]
     events = await history.record(conn, happened, meta)
     return [*events, *await settle(conn, [row["id"] for row in adopted], "goes with its parent", meta)]
@@ -61,19 +69,23 @@ class Relinked:
 async def attribute_to(conn: Connection, resource_id: UUID, relinked: Relinked, meta: Meta) -> list[ResourceEvent]:
     """Give a resource, its parts, and what goes with those, to whom its links say; gives their events.
 
-    The parts are told of also where it only changes their past: their state has the intervals.
+    The parts are told of also where it only changes their past, and what was part of it then: their state has the
+    intervals.
     """
     link, before = relinked.new, relinked.before
     parts = await attribution_store.list_parts(conn, resource_id, link.since)
     settled = await attribution_store.settle(conn, [resource_id], step=0)
-    settled += await attribution_store.settle(conn, parts, step=0)  # by what that has made of the whole
+    settled += await attribution_store.settle(conn, list(parts), step=0)  # by what that has made of the whole
     tenants = {row["id"]: (row["old_tenant_id"], row["tenant_id"]) for row in settled}
     happening = Happening.UNLINKED if link.deployment_id is None else Happening.LINKED
-    happened = []
+    happened, validity = [], _validity(relinked)
     for row in await attribution_store.step_up(conn, [resource_id, *parts]):
-        tenant = tenants.get(row["id"], (row["tenant_id"], row["tenant_id"]))
-        changes = changed(deployment_id=(before.deployment_id, link.deployment_id), tenant_id=tenant)
-        happened.append(Happened(row, happening, changes, _validity(relinked)))
+        if parts.get(row["id"], True):
+            tenant = tenants.get(row["id"], (row["tenant_id"], row["tenant_id"]))
+            changes = changed(deployment_id=(before.deployment_id, link.deployment_id), tenant_id=tenant)
+            happened.append(Happened(row, happening, changes, validity))
+        else:  # its past alone
+            happened.append(Happened(row, Happening.UPDATED, {}, f"was part of what is {happening} {validity}"))
     events = await history.record(conn, happened, meta)
     return [*events, *await follow(conn, [resource_id, *parts], meta)]
 

@@ -89,24 +89,70 @@ async def adopt(conn: Connection, kinds: Sequence[str], droplet_ids: Sequence[st
     )
 
 
-async def list_parts(conn: Connection, resource_id: UUID, since: datetime) -> list[UUID]:
-    """What a resource made and is attributed with it, as far as it was there at a time or came later.
+async def keep_part_times(conn: Connection, resource_ids: Sequence[UUID], now: datetime) -> None:
+    """Write down since when these resources, and what has one of them for its parent, are part of what, or no more."""
+    await conn.execute(
+        """
+        with ids as (
+          select unnest($1::uuid[]) as id
+          union
+          select r.id
+          from cloud_resources p
+          join cloud_resources r
+            on r.parent_provider_id = p.provider_id and r.parent_kind = p.kind and r.provider = p.provider and r.part
+          where p.id = any($1::uuid[])),
+        concerned as (
+          select r.id, r.parent_kind, r.parent_provider_id, r.part and p.deleted_at is null as part
+          from ids
+          join cloud_resources r on r.id = ids.id
+          left join cloud_resources p
+            on p.provider_id = r.parent_provider_id and p.kind = r.parent_kind and p.provider = r.provider),
+        ended as (
+          update part_times t set until = $2
+          from concerned c
+          where t.resource_id = c.id and t.until is null
+            and not (c.part and (t.whole_kind, t.whole_provider_id) = (c.parent_kind, c.parent_provider_id))
+          returning t.resource_id)
+        insert into part_times (resource_id, whole_kind, whole_provider_id, since)
+        select c.id, c.parent_kind, c.parent_provider_id, $2
+        from concerned c
+        left join ended on ended.resource_id = c.id  -- which makes that come first
+        where c.part and (ended.resource_id is not null
+          or not exists (select from part_times t where t.resource_id = c.id and t.until is null))
+        """,
+        resource_ids,
+        now,
+    )
 
-    Those left out that have links of their own, and those that the bus was told to forget.
+
+async def is_part(conn: Connection, resource_id: UUID) -> bool:
+    """Whether a resource is part of something that is there."""
+    query = "select exists (select from part_times where resource_id = $1 and until is null)"
+    return bool(await conn.fetchval(query, resource_id))
+
+
+async def list_parts(conn: Connection, resource_id: UUID, since: datetime) -> dict[UUID, bool]:
+    """What was part of a resource at a time or later, and whether it is attributed with it now.
+
+    Those left out that have had a link of their own since then, and those that the bus was told to forget.
     """
     rows = await conn.fetch(
         """
-        select r.id
-        from cloud_resources p
-        join cloud_resources r
-          on r.parent_provider_id = p.provider_id and r.parent_kind = p.kind and r.provider = p.provider and r.part
-        where p.id = $1 and (r.deleted_at is null or r.deleted_at > $2) and r.forgotten_at is null
-          and not exists (select from resource_links l where l.resource_id = r.id)
+        select distinct on (r.id) r.id, t.until is null and own.deployment_id is null as now
+        from cloud_resources w
+        join part_times t on t.whole_provider_id = w.provider_id and t.whole_kind = w.kind
+        join cloud_resources r on r.id = t.resource_id
+        left join lateral (
+          select l.deployment_id, l.effective_from from resource_links l
+          where l.resource_id = r.id order by l.effective_from desc limit 1) as own on true
+        where w.id = $1 and (t.until is null or t.until > $2) and (r.deleted_at is null or r.deleted_at > $2)
+          and r.forgotten_at is null and not (own.deployment_id is not null and own.effective_from <= $2)
+        order by r.id, t.since desc
         """,
         resource_id,
         since,
     )
-    return [row["id"] for row in rows]
+    return {row["id"]: row["now"] for row in rows}
 
 
 async def step_up(conn: Connection, resource_ids: Sequence[UUID]) -> list[Row]:

@@ -143,16 +143,41 @@ def with_link(links: Sequence[Link], new: Link) -> list[Link]:
     return found
 
 
-def with_inherited(own: Sequence[Link], inherited: Sequence[Link]) -> list[Link]:
-    """A part's links: its own from before it was known to be one, and from their end on those of what made it."""
-    if not own or not inherited:
-        return [*own, *inherited]
-    last = own[-1]
-    if last.deployment_id is not None:
+@dataclass(frozen=True)
+class PartTime:
+    """From `since` until `until` (None: still) a resource was part of something that had these links, in order."""
+
+    since: datetime
+    until: datetime | None
+    links: list[Link]
+
+    def holds_at(self, time: datetime) -> bool:
+        """Whether it was a part at that time."""
+        return self.since <= time and (self.until is None or time < self.until)
+
+
+def with_inherited(own: Sequence[Link], part_times: Sequence[PartTime]) -> list[Link]:
+    """A resource's links: its own while one names a deployment, else those of what it was part of at the time."""
+    if not part_times:
         return list(own)
-    at_its_end = link_at(inherited, last.since)
-    following = [link for link in inherited if link.since > last.since]
-    return [*own[:-1], replace(at_its_end, since=last.since) if at_its_end else last, *following]
+    times = {link.since for link in own}
+    for part in part_times:
+        times |= {part.since, *(link.since for link in part.links if part.holds_at(link.since))}
+        times |= {part.until} if part.until else set()
+    found: list[Link] = []
+    for time in sorted(times):
+        link = replace(_holding(own, part_times, time), since=time)
+        if not found or found[-1].owner != link.owner:
+            found.append(link)
+    return found
+
+
+def _holding(own: Sequence[Link], part_times: Sequence[PartTime], time: datetime) -> Link:
+    link = link_at(own, time)
+    if link is None or link.deployment_id is None:
+        inherited = (link_at(part.links, time) for part in part_times if part.holds_at(time))
+        link = next(filter(None, inherited), link)
+    return link or Link(time, None)
 
 
 def intervals(links: Sequence[Link], since: datetime) -> list[LinkInterval]:

@@ -56,6 +56,9 @@ async def _store(
     columns = [_columns(each, prints[id], verdicts[id]) for id, each in seen.items()]
     rows = await store.upsert_seen(conn, kind.name, columns, seen_at)
     told = {id: row for id, row in rows.items() if verdicts[id].happening or _has_another_parent(row)}
+    moved = [row["id"] for row in told.values() if kind.has_parts or _has_another_parent(row)]
+    if moved:
+        await attribution_store.keep_part_times(conn, moved, seen_at)
     owned = await attribution_store.settle(conn, [row["id"] for row in told.values()], step=0)
     settled = {row["id"]: row for row in owned}
     return [_happened(verdicts[id], row, settled.get(row["id"])) for id, row in told.items()]

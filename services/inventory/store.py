@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.inventory.domain import Happening, Link, Moment, with_inherited
+from services.inventory.domain import Happening, Link, Moment, PartTime, with_inherited
 from services.inventory.spaces import Measured
 from shared.db import Connection
 
@@ -187,24 +187,30 @@ async def list_own_links(conn: Connection, resource_id: UUID) -> list[Link]:
 
 
 async def list_links(conn: Connection, resource_ids: Sequence[UUID]) -> dict[UUID, list[Link]]:
-    """The links of resources, each resource's in the order of their beginning. A part has those of what made it."""
+    """The links of resources, each resource's in the order of their beginning. A part has those of its whole."""
     rows = await conn.fetch(
         """
-        select r.id as resource_id, l.resource_id = r.id as own, l.effective_from, l.deployment_id, l.tenant_id
-        from cloud_resources r
-        left join cloud_resources p
-          on r.part and p.provider_id = r.parent_provider_id and p.kind = r.parent_kind and p.provider = r.provider
-        join resource_links l on l.resource_id in (r.id, p.id)
-        where r.id = any($1::uuid[]) order by r.id, l.effective_from
+        select resource_id, effective_from, deployment_id, tenant_id, null as since, null as until
+        from resource_links where resource_id = any($1::uuid[])
+        union all
+        select t.resource_id, l.effective_from, l.deployment_id, l.tenant_id, t.since, t.until
+        from part_times t
+        join cloud_resources w
+          on w.provider_id = t.whole_provider_id and w.kind = t.whole_kind and w.provider = 'digitalocean'
+        join resource_links l on l.resource_id = w.id
+        where t.resource_id = any($1::uuid[])
+        order by resource_id, since, effective_from
         """,
         resource_ids,
     )
-    found: dict[UUID, tuple[list[Link], list[Link]]] = {}
+    own: dict[UUID, list[Link]] = {row["resource_id"]: [] for row in rows}
+    parts: dict[UUID, dict[datetime, PartTime]] = {id: {} for id in own}
     for row in rows:
-        own, inherited = found.setdefault(row["resource_id"], ([], []))
-        link = Link(row["effective_from"], row["deployment_id"], row["tenant_id"])
-        (own if row["own"] else inherited).append(link)
-    return {id: with_inherited(own, inherited) for id, (own, inherited) in found.items()}
+        links = own[row["resource_id"]]
+        if since := row["since"]:
+            links = parts[row["resource_id"]].setdefault(since, PartTime(since, row["until"], [])).links
+        links.append(Link(row["effective_from"], row["deployment_id"], row["tenant_id"]))
+    return {id: with_inherited(links, list(parts[id].values())) for id, links in own.items()}
 
 
 async def upsert_link(conn: Connection, resource_id: UUID, link: Link, actor: str | None, now: datetime) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from services.inventory import history, store, sync_store
+from services.inventory import attribution, history, store, sync_store
 from services.inventory.domain import Happening, is_implausible
 from services.inventory.history import Happened
 from services.inventory.intake import Taken, take_in
@@ -258,4 +258,5 @@ async def _delete_page(kind: str, conn: Connection, meta: Meta) -> tuple[int, Sa
     rows = await sync_store.delete_struck_out(conn, kind, DELETED_AT_ONCE, meta.now)
     reason = "missing from three complete walks"
     happened = [Happened(row, Happening.DELETED, reason=reason) for row in rows]
-    return len(rows), await history.record(conn, happened, meta)
+    events = await history.record(conn, happened, meta)
+    return len(rows), [*events, *await attribution.forsake(conn, rows, meta)]

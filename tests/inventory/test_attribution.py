@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from contracts.inventory import ClassifyProject, LinkResource, UnlinkResource
 from contracts.kinds import ResourceKind
 from dev.digitalocean.control import TrueThing
+from dev.digitalocean.faults import Fault
 from tests.inventory.world import Inventory, Row
 
-ALPHA = UUID(int=0xA)
+ALPHA, BETA = UUID(int=0xA), UUID(int=0xB)
 
 
 async def one(inventory: Inventory, kind: str, provider_id: str) -> Row:
     (row,) = await inventory.resources(f"kind = '{kind}' and provider_id = '{provider_id}'")
     return row
+
+
+async def state(inventory: Inventory, id: UUID) -> dict[str, Any]:
+    """What the bus has been told last of a resource."""
+    (events,) = await inventory.fetch("select count(*) as n from cloud_resource_events")
+    told = [m for m in await inventory.published(events["n"]) if m.data["resource"]["id"] == str(id)]
+    newest: dict[str, Any] = max((m.data["resource"] for m in told), key=lambda resource: resource["version"])
+    return newest
 
 
 async def classify(inventory: Inventory, provider_id: str, tenant: str | None) -> dict[str, Any]:
@@ -226,6 +236,69 @@ async def test_what_leaves_its_cluster_leaves_the_clusters_deployment(inventory:
     assert (row["part"], row["deployment_id"], row["tenant_id"]) == (False, None, None)
     fields = {"attrs.droplet_ids", "parent", "deployment_id", "tenant_id"}
     assert (await history(inventory, "load_balancer"))[-1] == ("updated", fields)
+    (was,) = (await state(inventory, row["id"]))["links"]
+    assert was["deployment_id"] == str(ALPHA)
+    assert was["until"], "it was the deployment's until it left"
+    left_at = datetime.fromisoformat(was["until"])
+
+    # What is said later about the time before reaches it too.
+    earlier = left_at - timedelta(seconds=0.1)
+    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=BETA, effective_from=earlier))
+    links = (await state(inventory, row["id"]))["links"]
+    assert [(link["deployment_id"], bool(link["until"])) for link in links] == [(str(ALPHA), True), (str(BETA), True)]
+    assert (await history(inventory, "load_balancer"))[-1] == ("updated", set())
+
+
+async def test_what_joins_a_cluster_has_its_links_from_then_on(inventory: Inventory) -> None:
+    cluster, _, workers = await balancer_of_cluster(inventory)
+    whole = await one(inventory, "kubernetes_cluster", cluster.id)
+    volume = await inventory.provider.add_thing("volumes")
+    await inventory.sync()
+    long_ago = datetime.now(UTC) - timedelta(hours=9)
+    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=ALPHA, effective_from=long_ago))
+    joined_after = datetime.now(UTC)
+
+    tags = [f"k8s:{cluster.id}"]
+    await inventory.provider.change_thing("volumes", volume.id, droplet_ids=workers[:1], tags=tags)
+    await inventory.sync()
+
+    row = await one(inventory, "volume", volume.id)
+    assert row["deployment_id"] == ALPHA
+    (link,) = (await state(inventory, row["id"]))["links"]
+    assert joined_after < datetime.fromisoformat(link["since"])
+
+
+async def test_what_a_cluster_that_is_gone_leaves_behind_is_nobodys_and_can_be_linked(inventory: Inventory) -> None:
+    cluster, _ = await cluster_of_acme(inventory)
+    whole = await one(inventory, "kubernetes_cluster", cluster.id)
+    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=ALPHA, tenant_id="acme"))
+    (volume,) = await inventory.resources("kind = 'volume'")
+    assert volume["deployment_id"] == ALPHA
+
+    hidden = Fault(effect="omit", path="/v2/kubernetes/clusters", share=1)
+    fault = await inventory.provider.arm(hidden)
+    await inventory.provider.change_thing("volumes", volume["provider_id"], droplet_ids=[])
+    for _ in range(3):
+        await inventory.sync()
+
+    (volume,) = await inventory.resources("kind = 'volume'")
+    assert (volume["deployment_id"], volume["tenant_id"]) == (None, "globex"), "it is in globex's project"
+    assert (await history(inventory, "volume"))[-1] == ("unlinked", {"deployment_id", "tenant_id"})
+    assert "volume" in {row["kind"] for row in await inventory.fetch("select kind from v1_all_orphans")}
+
+    # It was all a mistake: the cluster is seen again, and has its parts again.
+    await inventory.provider.disarm(fault)
+    await inventory.sync()
+    (volume,) = await inventory.resources("kind = 'volume'")
+    assert (volume["deployment_id"], volume["tenant_id"]) == (ALPHA, "acme")
+
+    await inventory.provider.arm(hidden)
+    for _ in range(3):
+        await inventory.sync()
+    linked = await inventory.ok(LinkResource(resource_id=volume["id"], deployment_id=BETA, tenant_id="initech"))
+    assert (linked["resource"]["deployment_id"], linked["resource"]["tenant_id"]) == (str(BETA), "initech")
+    owners_ = [link["deployment_id"] for link in linked["resource"]["links"]]
+    assert owners_ == [str(ALPHA), str(ALPHA), str(BETA)], "and while the cluster was held to be gone, nobody's"
 
 
 async def test_a_link_from_before_a_cluster_was_known_holds_until_it_is_ended(inventory: Inventory) -> None:
@@ -234,17 +307,23 @@ async def test_a_link_from_before_a_cluster_was_known_holds_until_it_is_ended(in
     balancer = await inventory.provider.add_thing("load_balancers", droplet_ids=workers)
     await inventory.sync(ResourceKind.LOAD_BALANCER)
     id = (await one(inventory, "load_balancer", balancer.id))["id"]
-    await inventory.ok(LinkResource(resource_id=id, deployment_id=UUID(int=0xB), tenant_id="globex"))
+    await inventory.ok(LinkResource(resource_id=id, deployment_id=BETA, tenant_id="globex"))
     await inventory.sync()
     whole = await one(inventory, "kubernetes_cluster", cluster.id)
     await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=ALPHA, tenant_id="acme"))
 
     row = await one(inventory, "load_balancer", balancer.id)
-    assert (row["part"], row["deployment_id"], row["tenant_id"]) == (True, UUID(int=0xB), "globex")
+    assert (row["part"], row["deployment_id"], row["tenant_id"]) == (True, BETA, "globex")
 
     state = (await inventory.ok(UnlinkResource(resource_id=id)))["resource"]
     assert (state["deployment_id"], state["tenant_id"]) == (str(ALPHA), "acme")
-    assert [link["deployment_id"] for link in state["links"]] == [str(UUID(int=0xB)), str(ALPHA)]
+    assert [link["deployment_id"] for link in state["links"]] == [str(BETA), str(ALPHA)]
+
+    # From its own link's end on the cluster's past is its past.
+    told = len(await history(inventory, "load_balancer"))
+    (since,) = [datetime.fromisoformat(link["since"]) for link in state["links"] if link["deployment_id"] == str(ALPHA)]
+    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=UUID(int=0xC), effective_from=since))
+    assert (await history(inventory, "load_balancer"))[told:] == [("linked", {"deployment_id", "tenant_id"})]
 
 
 async def test_a_worker_that_is_not_known_yet_does_not_take_a_balancer_from_its_cluster(inventory: Inventory) -> None:

@@ -17,6 +17,7 @@ from services.inventory.domain import (
     Known,
     Link,
     Moment,
+    PartTime,
     Period,
     Seen,
     differences,
@@ -223,15 +224,36 @@ def test_a_urn_is_a_type_and_an_id(urn: str, parts: tuple[str, str] | None) -> N
     assert urn_parts(urn) == parts
 
 
-def test_a_parts_links_are_its_own_and_then_those_of_what_made_it() -> None:
-    def day(n: int) -> datetime:
-        return datetime(2026, 5, n, tzinfo=UTC)
+def _day(n: int) -> datetime:
+    return datetime(2026, 5, n, tzinfo=UTC)
 
-    alpha, beta, gamma = UUID(int=1), UUID(int=2), UUID(int=3)
-    whole = [Link(day(1), alpha), Link(day(20), beta)]
-    assert with_inherited([], whole) == whole
-    assert with_inherited([Link(day(5), gamma)], whole) == [Link(day(5), gamma)]
-    ended = [Link(day(5), gamma), Link(day(10), None)]
-    assert with_inherited(ended, whole) == [Link(day(5), gamma), Link(day(10), alpha), Link(day(20), beta)]
-    assert with_inherited(ended, whole[1:]) == [*ended, whole[1]]
-    assert with_inherited(ended, []) == ended
+
+NOBODY, ALPHA, BETA, GAMMA = None, UUID(int=1), UUID(int=2), UUID(int=3)
+WHOLE = [Link(_day(1), ALPHA), Link(_day(20), BETA)]
+
+
+@pytest.mark.parametrize(
+    ("own", "times", "expected"),
+    [
+        ({}, [(3, None)], {3: ALPHA, 20: BETA}),
+        ({}, [(3, 15)], {3: ALPHA, 15: NOBODY}),
+        ({}, [(3, 5), (10, 25)], {3: ALPHA, 5: NOBODY, 10: ALPHA, 20: BETA, 25: NOBODY}),
+        ({5: GAMMA}, [(3, None)], {3: ALPHA, 5: GAMMA}),
+        ({5: GAMMA, 10: NOBODY}, [(3, None)], {3: ALPHA, 5: GAMMA, 10: ALPHA, 20: BETA}),
+        ({2: GAMMA, 4: NOBODY}, [(8, 12)], {2: GAMMA, 4: NOBODY, 8: ALPHA, 12: NOBODY}),
+        ({25: GAMMA}, [(3, 22)], {3: ALPHA, 20: BETA, 22: NOBODY, 25: GAMMA}),
+        ({5: GAMMA, 10: NOBODY}, [], {5: GAMMA, 10: NOBODY}),
+    ],
+)
+def test_a_parts_links_are_its_own_and_else_those_of_its_whole_while_it_is_a_part(
+    own: dict[int, UUID | None], times: list[tuple[int, int | None]], expected: dict[int, UUID | None]
+) -> None:
+    parts = [PartTime(_day(since), _day(until) if until else None, WHOLE) for since, until in times]
+    found = with_inherited([Link(_day(n), owner) for n, owner in own.items()], parts)
+    assert {link.since.day: link.deployment_id for link in found} == expected
+
+
+def test_a_part_of_two_wholes_one_after_the_other_has_the_links_of_each_in_its_time() -> None:
+    other = [Link(_day(1), GAMMA)]
+    parts = [PartTime(_day(2), _day(9), WHOLE), PartTime(_day(9), None, other)]
+    assert with_inherited([], parts) == [Link(_day(2), ALPHA), Link(_day(9), GAMMA)]
