@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -64,14 +64,16 @@ class JobRun(Generic[R]):
     progress: dict[str, Any] | None
     _worker: Worker
     _leased: Leased
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def apply(self, work: Work, *, progress: Progress = None) -> None:
         """Do a part of the work in a transaction, and send its events with it. Raises `LeaseLost`.
 
         A job that dies after it begins anew: the part must bear to be done twice, or its `progress` tell of it.
         """
-        meta = replace(self.meta, now=datetime.now(UTC))
-        await self._worker.apply(self._leased, work, meta, progress)
+        async with self._turn:  # one transaction at a time: the others would wait for it with a connection each
+            meta = replace(self.meta, now=datetime.now(UTC))
+            await self._worker.apply(self._leased, work, meta, progress)
 
 
 class Worker:

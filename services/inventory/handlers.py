@@ -104,7 +104,7 @@ async def measure_bucket(cmd: MeasureBucket, run: JobRun[Provider]) -> Outcome |
     if spaces is None:
         raise Refused("no_spaces_keys", remedy="set SPACES_ACCESS_KEY_ID and SPACES_SECRET_ACCESS_KEY")
     before = await transact(run, partial(_last_measured, cmd.bucket))
-    if before and before["tried_at"] > began_at - MEASURED_EVERY:  # orders may have queued up
+    if before and before["tried_at"] > began_at - MEASURED_EVERY / 2:  # orders may have queued up
         return Outcome(result={"bucket": cmd.bucket, "measured_already": True})
     try:
         found: Measured | SpacesRefused = await spaces.measure(cmd.bucket, before["region"] if before else None)

@@ -92,7 +92,7 @@ async def walk_projects(run: JobRun[Provider], done: dict[str, Any]) -> dict[str
         numbers = {**counts, "moved": members.moved, "complete": not doubts, "internal_project": ensured}
         status = "incomplete" if doubts else "complete"
         done[LISTED] = members.listed
-        await finish(walk, status, counts=numbers, doubts=doubts, progress={**done, KIND: numbers})
+        await finish(walk, status, numbers=numbers, doubts=doubts)
     return numbers
 
 
@@ -188,11 +188,12 @@ async def _member_batches(
                 for kind, id in members:
                     if isinstance(KINDS[kind].source, Told):
                         so_far["listed"].setdefault(kind, []).append(id)
-                batch |= dict.fromkeys(members, ids[provider_id])
+                for member in members:
+                    if len(batch) >= MEMBERS_AT_ONCE:
+                        yield batch, until
+                        batch = {}
+                    batch[member] = ids[provider_id]
                 until = provider_id
-                if len(batch) >= MEMBERS_AT_ONCE:
-                    yield batch, until
-                    batch = {}
     except ProviderError:
         yield batch, until
         raise

@@ -20,7 +20,7 @@ Walk: TypeAlias = Callable[[JobRun[Provider], dict[str, Any]], Awaitable[dict[st
 """Gives its numbers. It adds to the job's progress, which has those of the walks done before."""
 
 WALKS_AT_ONCE = 3
-"""So many kinds are read while others are stored. What makes others is walked alone, before those."""
+"""So many kinds are read while others are stored; the fast ones, which make others, are walked alone before those."""
 
 
 class Round:
@@ -31,6 +31,7 @@ class Round:
         self.failures: dict[str, ProviderError] = {}
         self._run = run
         self._away: ProviderError | None = None
+        self._walking: dict[str, asyncio.Future[None]] = {}
 
     async def walk_all(self, wanted: Iterable[tuple[str, Walk]]) -> None:
         """Walk what is not done yet. Where one walk fails, the others are done all the same.
@@ -40,18 +41,20 @@ class Round:
         left = [(name, walk) for name, walk in wanted if name not in self.done]
         for several, group in groupby(left, key=lambda walk: _goes_with_others(walk[0])):
             slots = asyncio.Semaphore(WALKS_AT_ONCE if several else 1)
-            walking = [asyncio.ensure_future(self._in_turn(slots, name, walk)) for name, walk in group]
+            self._walking = {name: asyncio.ensure_future(self._in_turn(slots, name, walk)) for name, walk in group}
             try:
-                await asyncio.gather(*walking)
+                await asyncio.gather(*self._walking.values())
             finally:
-                for task in walking:
+                for task in self._walking.values():
                     task.cancel()
-                await asyncio.gather(*walking, return_exceptions=True)
+                await asyncio.gather(*self._walking.values(), return_exceptions=True)
 
     async def _in_turn(self, slots: asyncio.Semaphore, name: str, walk: Walk) -> None:
+        if earlier := [self._walking[each] for each in _taken_of(name) if each in self._walking]:
+            await asyncio.wait(earlier)
         async with slots:
             if self.done.get(told_by(name), {}).get("superseded"):
-                self.done[name] = {"complete": False, "superseded": True}  # the later sync walks this one too
+                self.done[name] = {"complete": False, "superseded": True}  # nobody told of it: a later sync's matter
                 return
             cause = self._away or self.failures.get(told_by(name))
             if cause is None:
@@ -84,6 +87,10 @@ def told_by(name: str) -> str:
     """The walk that tells of a kind; empty for what the provider lists."""
     source = None if name == projects.KIND else KINDS[ResourceKind(name)].source
     return source.after if isinstance(source, Told) else ""
+
+
+def _taken_of(name: str) -> Sequence[ResourceKind]:
+    return () if name == projects.KIND else KINDS[ResourceKind(name)].taken_of
 
 
 def _goes_with_others(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from shared.config import Settings
 
@@ -123,5 +123,7 @@ def _explained(bucket: str, region: str) -> Iterator[None]:
         if code in _NO_BUCKET:
             raise NoBucket(said) from None
         raise (SpacesAway if status >= 500 or status == 429 else SpacesRefused)(said) from None
+    except ParamValidationError:
+        raise SpacesRefused(f"{bucket!r} is no name of a bucket") from None
     except BotoCoreError as error:
         raise SpacesAway(f"Spaces in {region} did not answer for the bucket {bucket}: {type(error).__name__}") from None

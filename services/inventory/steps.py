@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -34,7 +34,7 @@ class Walking:
 
     run: JobRun[Provider]
     sync: Sync
-    done: Mapping[str, Any]
+    done: dict[str, Any]
 
     @property
     def do(self) -> DigitalOcean:

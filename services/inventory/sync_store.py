@@ -137,6 +137,20 @@ async def count_missing(conn: Connection, sync: Sync) -> tuple[int, int, int]:
     return rows[0]["known"], rows[0]["missing"], rows[0]["unseen"]
 
 
+async def list_known(conn: Connection, sync: Sync, *, limit: int) -> list[str]:
+    """The provider's ids of some of those that a walk should have seen."""
+    rows = await conn.fetch(
+        """
+        select provider_id from cloud_resources
+        where provider = 'digitalocean' and kind = $1 and deleted_at is null and first_seen_at < $2 limit $3
+        """,
+        sync.kind,
+        sync.began_at,
+        limit,
+    )
+    return [row["provider_id"] for row in rows]
+
+
 async def strike_missing(
     conn: Connection, sync: Sync, interval: timedelta, at: datetime, *, after: UUID, limit: int
 ) -> list[UUID]:
@@ -168,7 +182,10 @@ async def strike_missing(
 
 
 async def delete_struck_out(conn: Connection, kind: str, limit: int, now: datetime) -> list[Row]:
-    """Tombstone resources with three strikes, some at a go. They leave their project's list."""
+    """Tombstone resources with three strikes, some at a go. They leave their project's list.
+
+    A bucket's size is forgotten: the next one of its name is another.
+    """
     return await conn.fetch(
         """
         with gone as (
@@ -179,7 +196,10 @@ async def delete_struck_out(conn: Connection, kind: str, limit: int, now: dateti
             order by id limit $3)
           returning *),
         left_project as (
-          delete from project_members m using gone where m.kind = gone.kind and m.provider_id = gone.provider_id)
+          delete from project_members m using gone where m.kind = gone.kind and m.provider_id = gone.provider_id),
+        unmeasured as (
+          delete from bucket_measurements m using gone
+          where gone.kind = 'spaces_bucket' and m.bucket = gone.provider_id)
         select * from gone
         """,
         kind,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -98,14 +98,15 @@ class Buckets(Telling):
         known = await store.list_measurements(conn, names)
         stale = meta.now - MEASURED_EVERY
         due = [name for name in names if name not in known or known[name]["tried_at"] < stale]
-        # An order for each bucket and last attempt: while that is under way, or puts off, no second one is given.
-        orders = [Send(MeasureBucket(bucket=name), id=_order_id(name, known.get(name))) for name in due]
+        orders = [Send(MeasureBucket(bucket=name), id=order_id(name, known.get(name), meta.now)) for name in due]
         rows = [bucket_row(name, known.get(name)) for name in names]
         return rows, orders if self._walking.run.resources.spaces else ()
 
 
-def _order_id(name: str, measured: store.Row | None) -> UUID:
-    return derived_id("measure-bucket", name, measured["tried_at"].isoformat() if measured else "never")
+def order_id(name: str, measured: Mapping[str, Any] | store.Row | None, now: datetime) -> UUID:
+    """The id of the order to measure a bucket that was `measured` last so: one a day, until it is tried again."""
+    tried_at = measured["tried_at"].isoformat() if measured else "never"
+    return derived_id("measure-bucket", name, tried_at, now.date().isoformat())
 
 
 def bucket_row(name: str, measured: store.Row | None) -> Row:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ from services.inventory.steps import Said, Walking, transact
 from services.inventory.sync_store import Sync
 from services.inventory.told import Telling
 from shared.db import Connection
-from shared.digitalocean import ProviderError
+from shared.digitalocean import DigitalOcean, Forbidden, NotFound, ProviderError
 from shared.jobs import JobRun
 from shared.outcome import Meta
 
@@ -45,7 +45,7 @@ DOUBTS_KEPT = 20
 async def walking(run: JobRun[Provider], kind: str, done: dict[str, Any]) -> AsyncIterator[Walking]:
     """A walk, from its row's first writing on. The walk writes its end itself, unless the provider's error ends it.
 
-    `done` is the job's progress, which is saved in either case.
+    `done` is the job's progress, which is saved in either case; other walks of the job add to it meanwhile.
     """
 
     async def begin(conn: Connection, meta: Meta) -> tuple[Sync, Said]:
@@ -56,28 +56,37 @@ async def walking(run: JobRun[Provider], kind: str, done: dict[str, Any]) -> Asy
     try:
         yield walk
     except ProviderError as error:
-        await finish(walk, "failed", doubts=[str(error)], progress=done)
+        await finish(walk, "failed", doubts=[str(error)])
         raise
 
 
 async def finish(
-    walk: Walking,
-    status: str,
-    *,
-    counts: Mapping[str, Any] | None = None,
-    doubts: Sequence[str] = (),
-    progress: dict[str, Any],
+    walk: Walking, status: str, *, numbers: Mapping[str, Any] | None = None, doubts: Sequence[str] = ()
 ) -> None:
-    """Write down how a walk ended. (Where a later one has begun, that was done.)"""
+    """Write down how a walk ended, with its numbers if it did. (Where a later one has begun, that was done.)"""
 
     async def work(conn: Connection, meta: Meta) -> tuple[None, Said]:
-        kept = doubts[:DOUBTS_KEPT]
-        await sync_store.finish_sync(conn, walk.sync, status, counts=counts or {}, doubts=kept, now=meta.now)
+        await _end(walk, status, conn, meta, numbers=numbers, doubts=doubts)
         return None, ()
 
-    await transact(walk.run, work, progress=progress)
+    await transact(walk.run, work, progress=lambda: walk.done)
     if doubts:
         log.warning("a walk is not complete: nothing was struck", kind=walk.sync.kind, status=status, doubts=doubts[:3])
+
+
+async def _end(
+    walk: Walking,
+    status: str,
+    conn: Connection,
+    meta: Meta,
+    *,
+    numbers: Mapping[str, Any] | None,
+    doubts: Sequence[str] = (),
+) -> None:
+    kept = doubts[:DOUBTS_KEPT]
+    await sync_store.finish_sync(conn, walk.sync, status, counts=numbers or {}, doubts=kept, now=meta.now)
+    if numbers:  # here, where no other walk is in its turn: what is saved has all that have ended
+        walk.done[walk.sync.kind] = numbers
 
 
 async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> dict[str, Any]:
@@ -92,12 +101,12 @@ async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> 
                 counts.update(taken.counts, seen=len(rows))
                 doubts += taken.doubts
         counts["seen"] += pages.noted if isinstance(pages, Telling) else 0
-        doubts += await _believed(walk, pages)
+        doubts += await _doubts(kind, walk, pages, seen=counts["seen"])
         if doubts:
             numbers = {**counts, "complete": False}
-            await finish(walk, "incomplete", counts=counts, doubts=doubts, progress={**done, kind.name: numbers})
+            await finish(walk, "incomplete", numbers=numbers, doubts=doubts)
             return numbers
-        return await _conclude(walk, counts, done)
+        return await _conclude(walk, counts)
 
 
 def _pages(kind: Kind, walk: Walking) -> Pages:
@@ -150,18 +159,39 @@ async def in_order(reads: Iterable[Coroutine[Any, Any, T]], at_once: int) -> Asy
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _believed(walk: Walking, pages: Pages) -> list[str]:
-    """The doubts of a walk. None in an answer without anything, not even a total, while nothing of the kind is known.
+async def _doubts(kind: Kind, walk: Walking, pages: Pages, *, seen: int) -> list[str]:
+    """Why a walk that ended may not have seen all there is.
 
-    An account that never had an app is answered so; there is nothing that could be struck for it.
+    None in an answer without anything, not even a total, while nothing of the kind is known: an account that never had
+    an app is answered so, and there is nothing that could be struck for it.
     """
+    doubts = [*pages.doubts, *([] if pages.complete or pages.doubts else ["the walk did not end"])]
+    if seen:
+        return doubts
 
-    async def known(conn: Connection, _: Meta) -> tuple[int, Said]:
-        return (await sync_store.count_missing(conn, walk.sync))[0], ()
+    async def known(conn: Connection, _: Meta) -> tuple[list[str], Said]:
+        return await sync_store.list_known(conn, walk.sync, limit=2), ()
 
-    if pages.blank and not await walk.step(known):
+    match await walk.step(known):
+        case [] if pages.blank:
+            return []
+        case [only] if not doubts and kind.read:
+            return await _only_one(kind.read, only, walk)
+    return doubts
+
+
+async def _only_one(read: Callable[[DigitalOcean, str], Awaitable[Row]], id: str, walk: Walking) -> list[str]:
+    """The doubts in an empty list, where one resource is known: several that vanish at once would be held back.
+
+    A token that lost the kind's scope is answered with empty lists.
+    """
+    try:
+        await read(walk.do, id)
+    except NotFound:
         return []
-    return [*pages.doubts, *([] if pages.complete or pages.doubts else ["the walk did not end"])]
+    except Forbidden as error:
+        return [f"nothing is listed, and the only one known may not be asked for: {error}"]
+    return [f"nothing is listed, but the provider knows the only one by its id: {id}"]
 
 
 async def _take_in(kind: Kind, rows: Sequence[Row], sync: Sync, conn: Connection, meta: Meta) -> tuple[Taken, Said]:
@@ -170,7 +200,7 @@ async def _take_in(kind: Kind, rows: Sequence[Row], sync: Sync, conn: Connection
     return taken, taken.events
 
 
-async def _conclude(walk: Walking, counts: Counter[str], done: Mapping[str, Any]) -> dict[str, Any]:
+async def _conclude(walk: Walking, counts: Counter[str]) -> dict[str, Any]:
     """End a complete walk: strike what it did not see, or hold the strikes back where too much is missing to be true.
 
     Mostly nothing is missing: then the walk ends in the step that finds so.
@@ -183,10 +213,10 @@ async def _conclude(walk: Walking, counts: Counter[str], done: Mapping[str, Any]
         if absence.held or not absence.unseen:
             numbers.update(counts, held=absence.held, complete=True)
             status = "held" if absence.held else "complete"
-            await sync_store.finish_sync(conn, sync, status, counts=numbers, doubts=(), now=meta.now)
+            await _end(walk, status, conn, meta, numbers=numbers)
         return absence, ()
 
-    absence = await walk.step(look, progress=lambda: {**done, sync.kind: numbers} if numbers else None)
+    absence = await walk.step(look, progress=lambda: walk.done if numbers else None)
     if numbers:
         return numbers
     last = store.BEFORE_ALL
@@ -195,7 +225,7 @@ async def _conclude(walk: Walking, counts: Counter[str], done: Mapping[str, Any]
         last = page[-1]
     counts["deleted"] = await delete_struck_out(walk.run, sync.kind)
     numbers.update(counts, complete=True)
-    await finish(walk, "complete", counts=counts, progress={**done, sync.kind: numbers})
+    await finish(walk, "complete", numbers=numbers)
     return numbers
 
 

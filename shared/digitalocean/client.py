@@ -16,7 +16,7 @@ import stamina
 from shared.digitalocean.answers import decoded, failure, rate_limited, told_wait, undecided, unreadable
 from shared.digitalocean.budget import FIRST_BACKOFF, LONGEST_BACKOFF, RateBudget
 from shared.digitalocean.call import Call
-from shared.digitalocean.errors import BadAnswer, MissingToken, NotFound, RateLimited, Unavailable
+from shared.digitalocean.errors import BadAnswer, MissingToken, NotFound, RateLimited, Refused, Unavailable
 from shared.digitalocean.metrics import BUDGET_REMAINING, BUDGET_WAITING, observed
 from shared.digitalocean.tokens import Credential, NoToken, Purpose, TokenResolver
 from shared.digitalocean.walk import Body, Listing, Walk
@@ -111,6 +111,17 @@ class DigitalOcean:
         with suppress(NotFound):
             return {"registries": [await self._single("registry", Call.of("GET", "/v2/registry"))]}
         return {"registries": []}
+
+    async def registry(self, name: str) -> Body:
+        """A container registry by its name, also where an account has but one. Raises `NotFound`."""
+        try:
+            return await self._single("registry", Call.of("GET", "/v2/registries/{name}", name=name))
+        except NotFound:
+            with suppress(NotFound, Refused):  # (where there are several, the old route refuses to answer)
+                only = await self._single("registry", Call.of("GET", "/v2/registry"))
+                if only.get("name") == name:
+                    return only
+            raise
 
     async def create_project(self, name: str, *, purpose: str, environment: str, description: str = "") -> Body:
         """Creates a project and returns it. `environment` is Development, Staging or Production."""

@@ -14,7 +14,7 @@ from dev.digitalocean.faults import Effect, Fault
 from services.inventory.sync_store import Sync, strike_approved, strike_missing
 from tests.inventory.world import Inventory, numbers
 
-DROPLET = ResourceKind.DROPLET
+DROPLET, CLUSTER = ResourceKind.DROPLET, ResourceKind.KUBERNETES_CLUSTER
 HALF_AN_HOUR_APART = pytest.mark.parametrize("own_inventory", [{"inventory_strike_minutes": 30.0}], indirect=True)
 ONLY_PLAIN = {"type": ""}  # not the second list, of droplets with GPUs
 
@@ -113,6 +113,31 @@ async def test_a_kind_that_vanishes_as_a_whole_is_held_however_small(inventory: 
         result = await inventory.sync(DROPLET)
         assert numbers(result, "droplet", "struck", "held") == [0, 4]
     assert await inventory.events() == ["discovered"] * 4
+
+
+@pytest.mark.parametrize(
+    ("status", "doubt"),
+    [
+        (None, "nothing is listed, but the provider knows the only one by its id"),
+        (403, "nothing is listed, and the only one known may not be asked for"),
+        (404, None),
+    ],
+)
+async def test_an_empty_list_is_not_believed_of_the_only_one_that_is_known_by_its_id(
+    inventory: Inventory, status: int | None, doubt: str | None
+) -> None:
+    """So a token answers that lost the kind's scope."""
+    await inventory.provider.add_thing("kubernetes_clusters", nodes=0)
+    await inventory.sync(CLUSTER)
+    await inventory.provider.arm(Fault(effect="omit", path="/v2/kubernetes/clusters", share=1))
+    if status:
+        await inventory.provider.arm(Fault(effect="status", path="/v2/kubernetes/clusters/*", status=status))
+
+    believed = doubt is None
+    assert numbers(await inventory.sync(CLUSTER), CLUSTER, "struck", "complete") == [int(believed), believed]
+
+    (walk,) = await inventory.fetch("select * from syncs order by started_at desc limit 1")
+    assert walk["doubts"][0].startswith(doubt) if doubt else not walk["doubts"], walk["doubts"]
 
 
 async def test_half_of_a_kind_vanishing_is_held_for_as_long_as_nobody_decides(inventory: Inventory) -> None:

@@ -125,6 +125,22 @@ async def test_a_snapshot_and_a_backup_are_whose_their_droplet_is(inventory: Inv
     assert await owners(inventory, "snapshot") == {"snapshot": "globex"}
 
 
+async def test_a_snapshot_is_discovered_as_whose_its_volume_is_however_slow_the_volumes_are(
+    inventory: Inventory,
+) -> None:
+    acme = await inventory.provider.add_project("tenant-acme")
+    await inventory.sync()
+    await classify(inventory, acme, "acme")
+    volume = await inventory.provider.add_thing("volumes", project_id=acme)
+    await inventory.provider.add_thing("snapshots", resource_type="volume", resource_id=volume.id)
+    await inventory.provider.arm(Fault(effect="slow", path="/v2/volumes", seconds=1))
+
+    await inventory.sync()
+
+    assert await history(inventory, "snapshot") == [("discovered", set())]
+    assert await owners(inventory, "snapshot") == {"snapshot": "acme"}
+
+
 async def cluster_of_acme(inventory: Inventory) -> tuple[TrueThing, Sequence[str]]:
     """A cluster in acme's project; its two workers, balancer and volume are in globex's. Gives it and their ids."""
     acme = await inventory.provider.add_project("tenant-acme")
@@ -276,7 +292,8 @@ async def test_what_a_cluster_that_is_gone_leaves_behind_is_nobodys_and_can_be_l
     assert volume["deployment_id"] == ALPHA
 
     hidden = Fault(effect="omit", path="/v2/kubernetes/clusters", share=1)
-    fault = await inventory.provider.arm(hidden)
+    unknown = Fault(effect="status", path="/v2/kubernetes/clusters/*", status=404)
+    faults = [await inventory.provider.arm(each) for each in (hidden, unknown)]
     await inventory.provider.change_thing("volumes", volume["provider_id"], droplet_ids=[])
     for _ in range(3):
         await inventory.sync()
@@ -287,12 +304,14 @@ async def test_what_a_cluster_that_is_gone_leaves_behind_is_nobodys_and_can_be_l
     assert "volume" in {row["kind"] for row in await inventory.fetch("select kind from v1_all_orphans")}
 
     # It was all a mistake: the cluster is seen again, and has its parts again.
-    await inventory.provider.disarm(fault)
+    for fault in faults:
+        await inventory.provider.disarm(fault)
     await inventory.sync()
     (volume,) = await inventory.resources("kind = 'volume'")
     assert (volume["deployment_id"], volume["tenant_id"]) == (ALPHA, "acme")
 
-    await inventory.provider.arm(hidden)
+    for each in (hidden, unknown):
+        await inventory.provider.arm(each)
     for _ in range(3):
         await inventory.sync()
     linked = await inventory.ok(LinkResource(resource_id=volume["id"], deployment_id=BETA, tenant_id="initech"))

@@ -199,3 +199,15 @@ async def test_secrets_are_taken_out_of_what_is_kept_and_told(settings: Settings
         assert "db.example.com" in row["attrs"]["vpc_uuid"]
         assert "hunter2" not in f"{row} {message}"
         assert (await inventory.sync(DROPLET))["droplet"]["updated"] == 0
+
+
+async def test_the_only_registry_of_an_account_of_old_is_registered_by_its_name(inventory: Inventory) -> None:
+    await inventory.provider.set(several_registries=False)
+    registry = await inventory.provider.add_thing("registries")
+    command = RegisterResource(kind=ResourceKind.CONTAINER_REGISTRY, provider_id=registry.id)
+    assert (await inventory.ok(command))["resource"]["name"] == registry.id
+    another = await inventory.ask(command.model_copy(update={"provider_id": "another"}))
+    assert another.code == "not_found_at_provider"
+    await inventory.provider.set(several_registries=True)
+    await inventory.provider.add_thing("registries")
+    assert (await inventory.ask(command.model_copy(update={"provider_id": "third"}))).code == "not_found_at_provider"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,8 +14,9 @@ from contracts.inventory import PROJECTS, ClassifyProject, LinkResource
 from contracts.kinds import ResourceKind
 from dev.digitalocean.faults import Fault
 from dev.digitalocean.running import RunningStandIn
-from services.inventory import project_store
+from services.inventory import project_store, projects
 from shared.config import Settings
+from shared.db import Connection
 from tests.inventory.world import Inventory, Passing, Row, at_the_stand_in, numbers, service_with, world
 
 DROPLET = ResourceKind.DROPLET
@@ -237,3 +239,25 @@ async def test_a_sync_of_droplets_alone_puts_new_ones_into_the_project_that_list
     (row,) = await inventory.resources()
     assert row["project_id"] == (await project(inventory, "arcadia"))["id"]
     assert await inventory.events() == ["discovered", "updated"]
+
+
+async def test_a_large_projects_list_is_taken_in_some_at_a_go(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    upsert = project_store.upsert_members
+
+    async def noting(conn: Connection, members: Sequence[Any]) -> list[Any]:
+        sizes.append(len(members))
+        return await upsert(conn, members)
+
+    monkeypatch.setattr(project_store, "upsert_members", noting)
+    monkeypatch.setattr(projects, "MEMBERS_AT_ONCE", 4)
+    large = await inventory.provider.add_project("large")
+    await inventory.provider.add_droplets(10, project_id=large)
+
+    await inventory.sync()
+
+    assert sizes == [4, 4, 2]
+    (project,) = await inventory.fetch("select id from cloud_projects where provider_id = $1", large)
+    assert {row["project_id"] for row in await inventory.resources()} == {project["id"]}

@@ -1,13 +1,20 @@
-"""Reading several lists at once: in their order, so many at a time, and nothing left running behind an error."""
+"""Several lists at once: read in their order, so many at a time, with nothing left running; and each ended in turn."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 import pytest
 
+from services.inventory import walks
+from services.inventory.steps import Walking
+from services.inventory.sync_store import Sync
 from services.inventory.walks import in_order
+from shared.outcome import Meta
 
 AT_ONCE = 3
 
@@ -65,3 +72,38 @@ async def test_whoever_stops_early_leaves_nothing_running() -> None:
     async with aclosing(in_order(map(reads.read, range(10)), AT_ONCE)) as read:
         assert await anext(read) == 0
     assert not reads.running
+
+
+class OneAtATime:
+    """A job's run whose parts are done one after the other, the last that asks first. `saved`: the newest progress."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Event] = []
+        self.saved: dict[str, Any] = {}
+
+    async def execute(self, query: str, *arguments: Any) -> None:
+        """What a walk's end writes, which is not looked at."""
+
+    async def apply(self, work: Any, *, progress: Any = None) -> None:
+        turn = asyncio.Event()
+        self.asked.append(turn)
+        await turn.wait()
+        await work(self, Meta(UUID(int=1), datetime.now(UTC)))
+        self.saved = dict(progress() if callable(progress) else progress)
+
+
+async def test_a_walk_that_ends_while_another_does_saves_also_what_that_found() -> None:
+    """Or the next attempt would walk that kind again, and forget what was discovered."""
+    run, done = OneAtATime(), dict[str, Any]()
+    walks_ = [Walking(run, Sync(UUID(int=n), name, datetime.now(UTC)), done)  # type: ignore[arg-type]
+              for n, name in enumerate(("volume", "snapshot"))]  # fmt: skip
+    ending = [
+        asyncio.create_task(walks.finish(walk, "incomplete", numbers={"seen": n})) for n, walk in enumerate(walks_)
+    ]
+    await asyncio.sleep(0)
+    first, second = run.asked
+    second.set()
+    await ending[1]
+    first.set()
+    await ending[0]
+    assert run.saved == {"volume": {"seen": 0}, "snapshot": {"seen": 1}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -195,6 +195,36 @@ async def test_a_bucket_that_was_measured_lately_is_not_measured_again(
     door[0].asked.clear()
     assert (await spaced.ok(MeasureBucket(bucket="once")))["measured_already"] is True
     assert door[0].asked == []
+
+
+def test_a_bucket_has_one_order_a_day_until_it_is_measured() -> None:
+    """An order that was refused, or failed for good, is not the last."""
+    today = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    ids = [told.order_id("one", measured, now) for measured in (None, {"tried_at": today}) for now in (
+        today, today + timedelta(hours=3), today + timedelta(days=1))]  # fmt: skip
+    assert ids[0] == ids[1]
+    assert ids[3] == ids[4]
+    assert len(set(ids)) == 4
+
+
+async def test_what_is_no_buckets_name_is_no_outage(spaced: Inventory) -> None:
+    assert (await spaced.ok(MeasureBucket(bucket="a b")))["error"] == "'a b' is no name of a bucket"
+
+
+async def test_a_bucket_of_a_deleted_ones_name_has_not_its_size(spaced: Inventory, s3: Any) -> None:
+    s3.create_bucket(Bucket="again")
+    s3.put_object(Bucket="again", Key="k", Body=b"1234")
+    made = await spaced.provider.add_thing("buckets", name="again")
+    assert (await measured(spaced))["attrs"]["size_bytes"] == 4
+    await spaced.provider.delete_thing("buckets", made.id)
+    for _ in range(3):
+        await spaced.sync(BUCKET)
+    assert (await bucket(spaced))["deleted_at"]
+
+    await spaced.provider.add_thing("buckets", name="again")
+    await spaced.sync(BUCKET)
+    attrs = (await bucket(spaced))["attrs"]
+    assert (attrs["size_bytes"], attrs["size_unknown"]) == (None, True)
 
 
 async def test_a_bucket_that_no_project_lists_is_measured_and_not_discovered(spaced: Inventory, s3: Any) -> None:

@@ -163,6 +163,8 @@ async def test_a_tenant_sees_its_own_rows_and_nothing_without_being_named(invent
         assert [len(await scoped(conn, "globex", view)) for view in VIEWS] == [0, 2, 2]
         assert [len(await scoped(conn, "acme", view)) for view in VIEWS] == [0, 0, 1]
         assert [len(await scoped(conn, None, view)) for view in VIEWS] == [0, 0, 0]
+        changes = {"parent": {"old": {"kind": "kubernetes_cluster", "provider_id": "of-acme"}, "new": None}}
+        await inventory.fetch("update cloud_resource_events set changes = changes || $1", changes)
         shown = await scoped(conn, "globex", "v1_resource_events")
         assert "acme" not in str(shown)
         assert str(UUID(int=1)) not in str(shown)

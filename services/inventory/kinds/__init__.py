@@ -23,7 +23,7 @@ __all__ = [
     "in_order_of_cost",
 ]
 
-# What makes others, or is taken of, comes before those: so that they are discovered as whose they are.
+# What makes others comes before those: so that they are discovered as whose they are.
 KINDS: dict[ResourceKind, Kind] = {
     kind.name: kind
     for kind in (

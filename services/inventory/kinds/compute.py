@@ -8,12 +8,13 @@ from services.inventory.kinds.kind import Cadence, Kind, Listed, Row, cents, clu
 
 
 def _kubernetes_cluster(row: Row) -> Seen:
+    status = row.get("status") or {}
     return Seen(
         provider_id=row["id"],
         name=row["name"],
         region=row["region"],
-        state=row["status"]["state"],
-        tags=sorted(row["tags"]),
+        state=status.get("state"),
+        tags=sorted(row.get("tags") or []),
         attrs={
             "version": row["version"],
             "node_pools": sorted((_node_pool(pool) for pool in row["node_pools"]), key=lambda pool: str(pool["id"])),
@@ -26,7 +27,7 @@ def _kubernetes_cluster(row: Row) -> Seen:
             "service_subnet": row.get("service_subnet"),
             "endpoint": row.get("endpoint"),
             "created_at": row.get("created_at"),
-            "status_message": row["status"].get("message"),
+            "status_message": status.get("message"),
         },
     )
 

@@ -78,6 +78,7 @@ class Kind:
     secrets          taken out of a row, at any depth, before anything else is done with it
     has_parts        it makes other resources, which are attributed with it
     serves_droplets  its `attrs.droplet_ids` are those that it is for
+    taken_of         what its resources are taken of: a sync walks that before
     """
 
     name: ResourceKind
@@ -93,6 +94,7 @@ class Kind:
     secrets: frozenset[str] = frozenset()
     has_parts: bool = False
     serves_droplets: bool = False
+    taken_of: tuple[ResourceKind, ...] = ()
 
     def id_of(self, row: Row) -> str:
         """The provider's id of a row. It is a number for some kinds."""

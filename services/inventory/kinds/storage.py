@@ -79,6 +79,7 @@ SNAPSHOT = Kind(
     urn_types=(),
     tagged=True,
     feeds=(BillingKind.SNAPSHOT_GB_MONTH,),
+    taken_of=(ResourceKind.DROPLET, ResourceKind.VOLUME),
 )
 
 
@@ -109,6 +110,7 @@ DROPLET_BACKUP = Kind(
     urn_types=(),
     tagged=False,
     feeds=(BillingKind.BACKUP_GB_MONTH,),
+    taken_of=(ResourceKind.DROPLET,),
 )
 
 
@@ -164,7 +166,7 @@ CONTAINER_REGISTRY = Kind(
     name=ResourceKind.CONTAINER_REGISTRY,
     cadence=Cadence.FULL,
     source=Listed(lambda do: do.registries()),
-    read=single("/v2/registries/{id}", "registry"),
+    read=lambda do, id: do.registry(id),
     identity="name",
     seen=_container_registry,
     meaningless=frozenset({"storage_bytes", "monthly_usd_cents"}),
