@@ -13,7 +13,7 @@ from dev.digitalocean.control import TrueThing
 from dev.digitalocean.faults import Fault
 from tests.inventory.world import Inventory, Row
 
-ALPHA, BETA = UUID(int=0xA), UUID(int=0xB)
+ALPHA, BETA, GAMMA, DELTA = (UUID(int=n) for n in range(0xA, 0xE))
 
 
 async def one(inventory: Inventory, kind: str, provider_id: str) -> Row:
@@ -334,15 +334,19 @@ async def test_a_link_from_before_a_cluster_was_known_holds_until_it_is_ended(in
     row = await one(inventory, "load_balancer", balancer.id)
     assert (row["part"], row["deployment_id"], row["tenant_id"]) == (True, BETA, "globex")
 
-    state = (await inventory.ok(UnlinkResource(resource_id=id)))["resource"]
-    assert (state["deployment_id"], state["tenant_id"]) == (str(ALPHA), "acme")
-    assert [link["deployment_id"] for link in state["links"]] == [str(BETA), str(ALPHA)]
+    ended = (await inventory.ok(UnlinkResource(resource_id=id)))["resource"]
+    assert (ended["deployment_id"], ended["tenant_id"]) == (str(ALPHA), "acme")
+    links = ended["links"]
+    assert [link["deployment_id"] for link in links] == [str(BETA), str(ALPHA)]
 
     # From its own link's end on the cluster's past is its past.
+    (since,) = [datetime.fromisoformat(link["since"]) for link in links if link["deployment_id"] == str(ALPHA)]
+    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=DELTA))
     told = len(await history(inventory, "load_balancer"))
-    (since,) = [datetime.fromisoformat(link["since"]) for link in state["links"] if link["deployment_id"] == str(ALPHA)]
-    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=UUID(int=0xC), effective_from=since))
-    assert (await history(inventory, "load_balancer"))[told:] == [("linked", {"deployment_id", "tenant_id"})]
+    await inventory.ok(LinkResource(resource_id=whole["id"], deployment_id=GAMMA, effective_from=since))
+    assert [what for what, _ in (await history(inventory, "load_balancer"))[told:]] == ["linked"]
+    links = (await state(inventory, id))["links"]
+    assert [link["deployment_id"] for link in links] == [str(each) for each in (BETA, GAMMA, DELTA)]
 
 
 async def test_a_worker_that_is_not_known_yet_does_not_take_a_balancer_from_its_cluster(inventory: Inventory) -> None:
