@@ -24,7 +24,7 @@ demo: .venv/.complete ## tell the story on a stack of its own, from nothing; KEE
 	@.venv/bin/python -m dev.demo $(if $(KEEP),--keep)
 
 test: .venv/.complete ## all tests but the long ones, on real PostgreSQL and Apache Kafka; ARGS="-k inventory" chooses, ARGS=-n0 runs one by one
-	@$(PYTEST) -m "not long" -n 2 --dist loadfile $(ARGS)
+	@$(PYTEST) -m "not long" -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: .venv/.complete ## the long fault tests: processes killed and frozen, servers restarted underneath
 	@$(PYTEST) -m long $(ARGS)

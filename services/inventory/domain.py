@@ -240,6 +240,23 @@ def previous_month(now: datetime) -> datetime:
     return first.replace(year=first.year - 1, month=12) if first.month == 1 else first.replace(month=first.month - 1)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is in a bucket: the bytes of all objects together, and how many they are."""
+
+    region: str
+    size_bytes: int
+    objects: int
+
+
+class SpacesAway(Exception):
+    """Spaces did not answer, or asked for patience: worth another try."""
+
+
+class SpacesRefused(Exception):
+    """Spaces said no, and will again."""
+
+
 def urn_parts(urn: str) -> tuple[str, str] | None:
     """The type and the id in a provider's URN, such as `do:droplet:123`; None where it is none."""
     parts = urn.split(":", 2)

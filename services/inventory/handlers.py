@@ -35,13 +35,12 @@ from services.inventory import (
     walks,
 )
 from services.inventory.attribution import Relinked
-from services.inventory.domain import Link, link_at, with_link
+from services.inventory.domain import Link, Measured, SpacesAway, SpacesRefused, link_at, with_link
 from services.inventory.history import changed
 from services.inventory.intake import take_in
 from services.inventory.kinds import KINDS
 from services.inventory.provider import Provider, patience, worth_waiting_for
 from services.inventory.round import Round, walks_of
-from services.inventory.spaces import Measured, SpacesAway, SpacesRefused
 from services.inventory.steps import Said, transact
 from services.inventory.told import MEASURED_EVERY, bucket_row
 from shared.db import Connection

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
-from services.inventory.spaces import Spaces
 from shared.config import Settings
 from shared.digitalocean import (
     BadAnswer,
@@ -26,6 +26,9 @@ from shared.digitalocean import (
 from shared.digitalocean import Refused as RefusedByProvider
 from shared.jobs import PutOff
 from shared.outcome import Refused
+
+if TYPE_CHECKING:
+    from services.inventory.spaces import Spaces
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +50,16 @@ async def access(settings: Settings) -> AsyncIterator[Provider]:
     """The provider, with the token for syncs, for as long as the process lives."""
     tokens = TokenResolver(os.environ, settings.do_rate_limit)
     async with DigitalOcean(tokens, "sync", base_url=settings.do_api_url) as do:
-        yield Provider(do, timedelta(minutes=settings.inventory_strike_minutes), Spaces.configured(settings))
+        yield Provider(do, timedelta(minutes=settings.inventory_strike_minutes), _spaces(settings))
+
+
+def _spaces(settings: Settings) -> Spaces | None:
+    access, secret = settings.spaces_access_key_id, settings.spaces_secret_access_key
+    if access is None or secret is None:
+        return None
+    from services.inventory.spaces import Spaces  # see there why so late
+
+    return Spaces(settings.spaces_url, access.get_secret_value(), secret.get_secret_value())
 
 
 @contextmanager

@@ -1,41 +1,27 @@
-"""Spaces, the provider's object storage: how large a bucket is, by listing all that is in it."""
+"""Spaces, the provider's object storage: how large a bucket is, by listing all that is in it.
+
+Imported only where there are keys for it: the S3 client takes half a second of a process's start, and memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from shared.config import Settings
+from services.inventory.domain import Measured, SpacesAway, SpacesRefused
 
 REGIONS = ("ams3", "atl1", "blr1", "fra1", "lon1", "nyc3", "sfo2", "sfo3", "sgp1", "syd1", "tor1")
 """Where Spaces are, as the Terraform provider has it: no list of the provider's says so."""
 
 
-class SpacesAway(Exception):
-    """Spaces did not answer, or asked for patience: worth another try."""
-
-
-class SpacesRefused(Exception):
-    """Spaces said no, and will again."""
-
-
 class NoBucket(SpacesRefused):
     """There is no such bucket, in this region."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is in a bucket: the bytes of all objects together, and how many they are."""
-
-    region: str
-    size_bytes: int
-    objects: int
 
 
 @dataclass(frozen=True)
@@ -46,14 +32,6 @@ class Spaces:
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     session: AioSession = field(default_factory=get_session, repr=False, compare=False)  # reading S3's model takes long
-
-    @classmethod
-    def configured(cls, settings: Settings) -> Self | None:
-        """As the settings say; None where they have no keys."""
-        access, secret = settings.spaces_access_key_id, settings.spaces_secret_access_key
-        if access is None or secret is None:
-            return None
-        return cls(settings.spaces_url, access.get_secret_value(), secret.get_secret_value())
 
     async def measure(self, bucket: str, region: str | None = None) -> Measured:
         """List a bucket's objects, a thousand at a time. Where it is, is found out, unless `region` is right.

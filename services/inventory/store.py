@@ -13,8 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.inventory.domain import Happening, Link, Moment, PartTime, with_inherited
-from services.inventory.spaces import Measured
+from services.inventory.domain import Happening, Link, Measured, Moment, PartTime, with_inherited
 from shared.db import Connection
 
 Row: TypeAlias = asyncpg.Record
