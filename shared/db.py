@@ -96,8 +96,8 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[Any], url: str, schema: str) -> None:
         self.pool = pool
-        # asyncpg's pool lets a newcomer overtake who waits, who then waits at the end again.
-        self._turns = asyncio.Semaphore(2 * pool.get_max_size())
+        # Who waits in asyncpg's pool is overtaken by newcomers, and then waits at its end again: so nobody waits there.
+        self._turns = asyncio.Semaphore(pool.get_max_size())
         self.url = url
         self.schema = schema
 

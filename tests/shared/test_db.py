@@ -12,7 +12,7 @@ from shared.migrate import migrate
 _WAITING = 40
 
 
-async def test_who_waits_for_a_connection_is_not_overtaken_for_long(settings: Settings, tmp_path: Path) -> None:
+async def test_who_waits_for_a_connection_is_not_overtaken(settings: Settings, tmp_path: Path) -> None:
     await migrate(settings, {"probe": tmp_path})
     database = await Database.open(settings.role_url("probe"), "probe", size=2)
     granted = 0
@@ -32,4 +32,4 @@ async def test_who_waits_for_a_connection_is_not_overtaken_for_long(settings: Se
     finally:
         await database.close()
     assert len(waits) == _WAITING * 25
-    assert max(waits) < 1.5 * _WAITING
+    assert max(waits) <= _WAITING
