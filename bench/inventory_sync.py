@@ -43,7 +43,7 @@ from tests.conftest import settings_for
 FLEET = 10_000
 LARGE_FLEET = 100_000
 _OTHERS = 100  # as many of the other kinds as there are droplets
-_ROUNDS = 5
+_ROUNDS = 9
 _LOOK_EVERY_S = 0.2
 _PROJECTS = 12
 _MEMORY_LIMIT_MB = 300

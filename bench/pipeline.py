@@ -7,6 +7,7 @@ per batch, one commit per batch), with no outbox, no contracts, no guard against
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,8 +33,8 @@ from tests.ledger.messages import ACCOUNTS, Account, AccountChanged
 from tests.ledger.world import World, world
 
 EVENTS = 100_000
-_SAMPLES = 300
-_WARM_UP = 100
+_SAMPLES = 200
+_WARM_UP = 50
 _ROUNDS = 3
 _MEMORY_LIMIT_MB = 150
 
@@ -44,10 +45,13 @@ async def run(stack: Stack) -> Report:
         there.start("ledger", 2)
         there.start("mirror", 2)
         await _warm_up(there)
-        latencies = await _latency(there)
-        rounds = [(await _throughput(there, n), await _bare(there.settings, n)) for n in range(_ROUNDS)]
+        rounds, portions = [], []
+        for n in range(_ROUNDS):
+            portions.append(await _latency(there, n))
+            rounds.append((await _throughput(there, n), await _bare(there.settings, n)))
         memory = max(psutil.Process(r.process.pid).memory_info().rss / 2**20 for r in there.replicas)
     ours, bare = middle(rounds)
+    latencies = sorted(portions, key=statistics.median)[_ROUNDS // 2]
     return Report(
         "pipeline",
         f"{EVENTS:,} events, outbox -> Kafka -> projected row; latency of one event from commit to handled",
@@ -65,7 +69,10 @@ async def run(stack: Stack) -> Report:
             Figure("idle latency p99", percentile(latencies, 0.99), 50, "ms", 1, "lower", "limit"),
             Figure("memory of the largest process", memory, _MEMORY_LIMIT_MB, "MiB", 1, "lower", "limit"),
         ],
-        {"replicas": "2 ledgers, of which one relays; 2 mirrors", "latency_samples": _SAMPLES},
+        {
+            "replicas": "2 ledgers, of which one relays; 2 mirrors",
+            f"latency samples, in the middle one of {_ROUNDS} rounds": _SAMPLES,
+        },
     )
 
 
@@ -108,12 +115,12 @@ async def _projected(there: World, count: int) -> None:
             await asyncio.sleep(0.2)  # the count takes milliseconds of a processor
 
 
-async def _latency(there: World) -> list[float]:
+async def _latency(there: World, turn: int) -> list[float]:
     """Milliseconds from a commit, in a process that does not lead, to the word that the handler's own is committed."""
     latencies = []
     async with _told_of_rows(there) as told:
         for n in range(_WARM_UP + _SAMPLES):
-            started = await _emit(there, [Account(name=f"single-{n}", balance=0, version=1)])
+            started = await _emit(there, [Account(name=f"single-{turn}-{n}", balance=0, version=1)])
             await asyncio.wait_for(told.get(), 30)
             latencies.append((time.perf_counter() - started) * 1000)
             await asyncio.sleep(0.05)
@@ -128,7 +135,7 @@ async def _told_of_rows(there: World) -> AsyncIterator[asyncio.Queue[str]]:
     conn = await asyncpg.connect(url, server_settings={"search_path": "mirror"})
     await conn.execute(
         """
-        create function tell() returns trigger language plpgsql as
+        create or replace function tell() returns trigger language plpgsql as
           $$ begin perform pg_notify('projected', new.name); return null; end $$;
         create trigger tell after insert on accounts for each row execute function tell();
         """
