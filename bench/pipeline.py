@@ -45,10 +45,8 @@ async def run(stack: Stack) -> Report:
         there.start("ledger", 2)
         there.start("mirror", 2)
         await _warm_up(there)
-        rounds, portions = [], []
-        for n in range(_ROUNDS):
-            portions.append(await _latency(there, n))
-            rounds.append((await _throughput(there, n), await _bare(there.settings, n)))
+        portions = [await _latency(there, n) for n in range(_ROUNDS)]  # before what leaves much to clear up
+        rounds = [(await _throughput(there, n), await _bare(there.settings, n)) for n in range(_ROUNDS)]
         memory = max(psutil.Process(r.process.pid).memory_info().rss / 2**20 for r in there.replicas)
     ours, bare = middle(rounds)
     latencies = sorted(portions, key=statistics.median)[_ROUNDS // 2]
