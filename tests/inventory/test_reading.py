@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from services.inventory import walks
+from services.inventory.provider import Provider
 from services.inventory.steps import Walking
 from services.inventory.sync_store import Sync
 from services.inventory.walks import in_order
+from shared.jobs import JobRun
 from shared.outcome import Meta
 
 AT_ONCE = 3
@@ -75,7 +77,7 @@ async def test_whoever_stops_early_leaves_nothing_running() -> None:
 
 
 class OneAtATime:
-    """A job's run whose parts are done one after the other, the last that asks first. `saved`: the newest progress."""
+    """A job's run whose parts are done when their turn of `asked` is set. `saved`: the newest progress."""
 
     def __init__(self) -> None:
         self.asked: list[asyncio.Event] = []
@@ -95,11 +97,12 @@ class OneAtATime:
 async def test_a_walk_that_ends_while_another_does_saves_also_what_that_found() -> None:
     """Or the next attempt would walk that kind again, and forget what was discovered."""
     run, done = OneAtATime(), dict[str, Any]()
-    walks_ = [Walking(run, Sync(UUID(int=n), name, datetime.now(UTC)), done)  # type: ignore[arg-type]
-              for n, name in enumerate(("volume", "snapshot"))]  # fmt: skip
-    ending = [
-        asyncio.create_task(walks.finish(walk, "incomplete", numbers={"seen": n})) for n, walk in enumerate(walks_)
-    ]
+
+    def end(name: str, seen: int) -> asyncio.Task[None]:
+        walk = Walking(cast("JobRun[Provider]", run), Sync(UUID(int=1), name, datetime.now(UTC)), done)
+        return asyncio.create_task(walks.finish(walk, "incomplete", numbers={"seen": seen}))
+
+    ending = [end("volume", 0), end("snapshot", 1)]
     await asyncio.sleep(0)
     first, second = run.asked
     second.set()
