@@ -14,6 +14,7 @@ from cli.services import CHECKOUT
 from contracts.compat import Problem, broken_schemas
 from contracts.export import documents
 from contracts.golden import broken_examples, edited_examples
+from services.deployments import drawing
 
 app = typer.Typer(help="What is promised to those who use the messages.", no_args_is_help=True)
 
@@ -23,8 +24,8 @@ _EXAMPLES = "contracts/examples"
 
 @app.command()
 def export() -> None:
-    """Write the JSON Schemas, the AsyncAPI document and the table of topics."""
-    wanted = documents()
+    """Write the JSON Schemas, the AsyncAPI document, the table of topics and the map of a deployment's states."""
+    wanted = _documents()
     changed = _stale(CHECKOUT, wanted)
     for path in changed:
         file = CHECKOUT / path
@@ -45,7 +46,7 @@ def check(
     Earlier commits: the last and the one before it, the last release (a tag v*), where this branch left main, and
     those that BASE_COMMIT names.
     """
-    exported, examples = documents(), _texts(_EXAMPLES)
+    exported, examples = _documents(), _texts(_EXAMPLES)
     problems = [_stale_problem(path) for path in _stale(CHECKOUT, exported)]
     problems += broken_examples(examples)
     schemas = {Path(path).name: text for path, text in exported.items() if path.startswith(f"{_SCHEMAS}/")}
@@ -60,6 +61,11 @@ def check(
     typer.echo(f"contracts are fresh, examples hold, compatible with {compared}")
 
 
+def _documents() -> dict[str, str]:
+    """Every exported file's text, by its path."""
+    return documents() | {"docs/states.md": drawing.page()}
+
+
 def _stale(checkout: Path, wanted: dict[str, str]) -> list[str]:
     """Which exported files are missing, differ, or belong to no message any more."""
     there = {f"{_SCHEMAS}/{file.name}" for file in (checkout / _SCHEMAS).glob("*.json")}
@@ -67,7 +73,7 @@ def _stale(checkout: Path, wanted: dict[str, str]) -> list[str]:
 
 
 def _stale_problem(path: str) -> Problem:
-    return Problem(path, "is not what the classes in contracts/ say", "Run `make contracts` and commit the result.")
+    return Problem(path, "is not what the code says", "Run `make contracts` and commit the result.")
 
 
 def _parsed(texts: Mapping[str, str]) -> dict[str, Any]:

@@ -26,9 +26,10 @@ def _of_servers() -> list[tuple[tuple[type[BaseException], ...], str]]:
     # Only a command that failed needs these: `arcadia --help` stays quick.
     import asyncpg
 
-    from shared.bus import PUBLISH_ERRORS, NoSuchTopic
+    from shared.bus import NoSuchTopic
     from shared.db import OUTAGES
     from shared.migrate import MigrationFailed
+    from shared.publisher import PUBLISH_ERRORS
 
     refused = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
     unmigrated = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InsufficientPrivilegeError)

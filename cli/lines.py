@@ -62,8 +62,8 @@ class Seen:
         style = _STYLES.get(kind, "green") if self.envelope else "yellow"
         line = Text(no_wrap=True)
         line.append(f"{self.at.astimezone():%H:%M:%S}.{self.at.microsecond // 1000:03} ", "dim")
-        line.append(f"{short_topic(self.topic):<22} ", "dim")
-        line.append(f"{short_type(self.type):<21} ", style)
+        line.append(f"{short_topic(self.topic):<26} ", "dim")
+        line.append(f"{short_type(self.type):<24} ", style)
         line.append(f"{short_id(printable(self.key)):<10} ")
         if self.envelope is not None:
             line.append(f"{printable(self.envelope.tenantid or '-'):<10} ", "blue")
@@ -129,8 +129,10 @@ def _reply(data: Mapping[str, Any]) -> str:
 def _aggregates(data: Mapping[str, Any]) -> Iterator[str]:
     """The things whose state an event carries, by name."""
     for value in data.values():
-        if isinstance(value, dict) and "id" in value:
-            yield str(value.get("name") or value.get("slug") or short_id(str(value["id"])))
+        if isinstance(value, dict):
+            names = (value.get(field) for field in ("name", "slug", "plan_code", "resource_kind", "id"))
+            if name := next(filter(None, names), None):
+                yield short_id(str(name))
 
 
 def _changes(data: Mapping[str, Any]) -> Iterator[str]:

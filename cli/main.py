@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from cli import contracts, dead_letters, development, inventory, republish, running, stack, status, tail
+from cli import contracts, dead_letters, development, inventory, republish, running, seeding, stack, status, tail
 from cli.errors import explained
 
 app = typer.Typer(
@@ -18,7 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (running.up, running.run, running.migrate, tail.tail, status.status, republish.republish):
+operators = (tail.tail, status.status, republish.republish, seeding.seed_catalog)
+for command in (running.up, running.run, running.migrate, *operators):
     app.command()(command)
 app.add_typer(inventory.app, name="inventory")
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -25,10 +25,16 @@ class ResourceKind(StrEnum):
 
 
 class BillingKind(StrEnum):
-    """What usage is counted in, and plans are priced by: those kinds that resources show."""
+    """What usage is counted in, and plans are priced by. Stored and sent as its value."""
 
     DROPLET_HOURS = "droplet_hours"
     SPACES_GB_MONTH = "spaces_gb_month"
     SNAPSHOT_GB_MONTH = "snapshot_gb_month"
     BACKUP_GB_MONTH = "backup_gb_month"
     DNS_ZONES = "dns_zones"
+    BANDWIDTH_GB = "bandwidth_gb"
+    LLM_TOKENS = "llm_tokens"
+
+
+REPORTED_KINDS = frozenset({BillingKind.BANDWIDTH_GB, BillingKind.LLM_TOKENS})
+"""Those that no resource shows: whoever serves them reports their use."""

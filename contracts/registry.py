@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contracts import inventory, runtime
+from contracts import catalog, deployments, inventory, runtime, subscriptions
 from contracts.message import MESSAGES, Message
 from contracts.topics import TOPICS, Topic
 
 __all__ = ["MODULES", "UnknownType", "message_class", "messages", "topics"]
 
-MODULES = (runtime, inventory)
-"""One module per service, and the runtime's own. A new service's contracts are added here."""
+MODULES = (runtime, inventory, deployments, subscriptions, catalog)
+"""One module per service (three for the deployments), and the runtime's own. A new service's are added here."""
 
 _PACKAGE = "contracts."
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from contracts.message import Command, Envelope
+from contracts.message import Command, Envelope, Message
 from shared import dead_letters, inbox, job_store, metrics, outbox
 from shared.db import CONTENTION, Connection, is_away
 from shared.dead_letters import Failure, Held
@@ -24,8 +26,15 @@ from shared.telemetry import span
 log = structlog.get_logger(__name__)
 
 
+class CareNeeded(Exception):
+    """A run failed that had no savepoint: the whole batch begins anew, with savepoints."""
+
+
 class Batch:
-    """Collects what a batch's handling decided; `write` puts it into the transaction at the end, set by set."""
+    """Collects what a batch's handling decided; `write` puts it into the transaction at the end, set by set.
+
+    `careful`: a run of a batch handler has a savepoint, to which it can fail. Without, `handle` raises `CareNeeded`.
+    """
 
     def __init__(
         self,
@@ -36,6 +45,7 @@ class Batch:
         *,
         retrying: Held | None = None,
         contention_is_failure: bool = False,
+        careful: bool = True,
     ) -> None:
         self.rows: list[Row] = []
         self.jobs: list[tuple[Job, str, Delivery]] = []
@@ -46,6 +56,7 @@ class Batch:
         self._now = now
         self._retrying = retrying
         self._contention_is_failure = contention_is_failure
+        self._careful = careful
         self._fresh: set[UUID] = set()
         self._buried: set[UUID] = set()
         self._held_lines: set[tuple[str, str]] = set()
@@ -59,11 +70,14 @@ class Batch:
         """Claim what the inbox guards, answer what was handled before, and learn which keys are held back."""
         guarded = [envelope for d in deliveries if (envelope := d.guarded)]
         if guarded:
-            self._fresh = await inbox.claim(self._conn, guarded, self._now)
+            self._fresh, anything_held = await inbox.claim(self._conn, guarded, self._now)
             await self._answer_again([e for e in guarded if e.id not in self._fresh])
+        else:
+            anything_held = await dead_letters.is_anything_held(self._conn)
         if broken := [d.dead_letter_id for d in deliveries if d.unreadable]:
             self._buried = await dead_letters.find_known(self._conn, broken)
-        self._held_lines = await dead_letters.held_lines(self._conn, deliveries)
+        if anything_held:
+            self._held_lines = await dead_letters.held_lines(self._conn, deliveries)
 
     async def _answer_again(self, envelopes: Sequence[Envelope]) -> None:
         """A repeated command gets the answer it got; where that is not known yet, it comes when it is."""
@@ -150,11 +164,16 @@ class Batch:
             try:
                 async with self._conn.transaction():
                     outcome = await handler(message, self._conn, meta) or Outcome()
-                    recorded = Recorded("pending" if outcome.pending else "ok", outcome.result)
-                    return self._said(delivery, recorded, outcome)
+                    return self._answered(delivery, outcome)
             except Refused as refusal:
-                recorded = Recorded("refused", code=refusal.code, detail=refusal.detail or None)
-                return self._said(delivery, recorded, Outcome())
+                return self._answered(delivery, refusal)
+
+    def _answered(self, delivery: Delivery, decided: Outcome | Refused) -> tuple[Recorded, list[Row]]:
+        if isinstance(decided, Refused):
+            refused = Recorded("refused", code=decided.code, detail=decided.detail or None)
+            return self._said(delivery, refused, Outcome())
+        recorded = Recorded("pending" if decided.pending else "ok", decided.result)
+        return self._said(delivery, recorded, decided)
 
     def _said(self, delivery: Delivery, recorded: Recorded, outcome: Outcome) -> tuple[Recorded, list[Row]]:
         rows = self._sender.rows(outcome, meta_of(delivery.known[0], self._now))
@@ -165,30 +184,40 @@ class Batch:
     async def _handle_set(self, handler: BatchHandler, run: Sequence[Delivery]) -> None:
         """A run through its batch handler; a failing run is halved until the culprit is alone."""
         run = [delivery for delivery in run if not self._waits(delivery)]
-        if len(run) == 1:
+        if len(run) == 1 and self._careful:
             await self._handle_one(_of_one(handler), run[0])
-        if len(run) <= 1:
+        if len(run) <= self._careful:
             return
         try:
-            rows = await self._ask_all(handler, run)
+            decided = await self._ask_all(handler, run)
         except Exception as error:
             if self._concerns_all(error):
                 raise
+            if not self._careful:
+                raise CareNeeded from error
             await self._handle_set(handler, run[: len(run) // 2])
             await self._handle_set(handler, run[len(run) // 2 :])
         else:
-            self._decide_all(run, rows)
+            decided()
 
-    async def _ask_all(self, handler: BatchHandler, run: Sequence[Delivery]) -> list[Row]:
+    async def _ask_all(self, handler: BatchHandler, run: Sequence[Delivery]) -> Callable[[], None]:
+        """What the handler decides of a run, made into rows under one savepoint. Gives what notes it all down."""
         received = [Received(message, meta_of(envelope, self._now)) for envelope, message in (d.known for d in run)]
-        async with self._conn.transaction():
+        async with self._conn.transaction() if self._careful else nullcontext():
             outcome = await handler(received, self._conn) or Outcome()
-            return self._sender.rows(outcome, received[0].meta)
+            if isinstance(outcome, Outcome):
+                return partial(self._decide_all, run, self._sender.rows(outcome, received[0].meta))
+            answered = [self._answered(delivery, each) for delivery, each in zip(run, outcome, strict=True)]
+            return partial(self._decide_each, run, answered)
 
     def _concerns_all(self, error: Exception) -> bool:
         """Whether an error is not the message's: the database went away, or another transaction was in the way."""
         contention = isinstance(error, CONTENTION) and not self._contention_is_failure
         return contention or is_away(self._conn, error)
+
+    def _decide_each(self, run: Sequence[Delivery], answered: Sequence[tuple[Recorded, list[Row]]]) -> None:
+        for delivery, (recorded, rows) in zip(run, answered, strict=True):
+            self._decide(delivery, recorded, rows)
 
     def _decide_all(self, run: Sequence[Delivery], rows: list[Row]) -> None:
         self.rows += rows
@@ -263,9 +292,7 @@ class Batch:
             await self._write_held()
         if self.jobs:
             await job_store.insert(self._conn, self.jobs)
-        if self._recorded:
-            await inbox.record(self._conn, self._recorded, self._now)
-        await outbox.insert(self._conn, self.rows)
+        await outbox.insert_with_outcomes(self._conn, self.rows, self._recorded, self._now)
 
     async def _write_held(self) -> None:
         if self._hold:
@@ -296,7 +323,17 @@ class Batch:
 
 def _of_one(handler: BatchHandler) -> Handler:
     """A batch handler for a message that is alone."""
-    return lambda message, conn, meta: handler([Received(message, meta)], conn)
+
+    async def handle(message: Message, conn: Connection, meta: Meta) -> Outcome | None:
+        decided = await handler([Received(message, meta)], conn)
+        if decided is None or isinstance(decided, Outcome):
+            return decided
+        (alone,) = decided
+        if isinstance(alone, Refused):
+            raise alone
+        return alone
+
+    return handle
 
 
 def _bug(delivery: Delivery, error: Exception) -> Failure:

@@ -10,11 +10,10 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from struct import Struct
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import ConsumerStoppedError, KafkaError, TopicAlreadyExistsError
 from faststream import AckPolicy
@@ -31,26 +30,22 @@ log = structlog.get_logger(__name__)
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 Records: TypeAlias = tuple[Record, ...]
 
-PUBLISH_ERRORS = (KafkaError, TimeoutError)
-"""What publishing raises while the broker is away, or when another process has taken over (`ProducerFenced`)."""
+MAX_RECORD_BYTES = MAX_MESSAGE_BYTES + 64 * 1024  # its key and its batch's head come on top
 
-_OVERHEAD_BYTES = 64 * 1024  # a record's key and a batch's head come on top
+CLOSE_S = 2.0
+
 _MAX_RECORDS = 500
 _IDLE_POLL_MS = 200
 _REFETCH_MS = 100
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
-_PRODUCER_START_S = 15.0
-_CLOSE_S = 2.0
 _COMMIT_S = 5.0
+_COMMIT_EVERY_S = 0.1
 _GRACE_S = 20.0  # for the batch in hand, at the end
 _LEADERS_S = 30.0
 
-_Pair: TypeAlias = tuple[bytes, bytes | None]
-_WORD = Struct("<I")
 
-
-def _connection(settings: Settings) -> dict[str, Any]:
+def connection(settings: Settings) -> dict[str, Any]:
     """aiokafka's arguments for reaching the broker."""
     secure = settings.kafka_security.endswith("SSL")
     arguments: dict[str, Any] = {
@@ -69,7 +64,7 @@ def _connection(settings: Settings) -> dict[str, Any]:
 
 def _security(settings: Settings) -> BaseSecurity | None:
     """The same for FastStream."""
-    arguments = _connection(settings)
+    arguments = connection(settings)
     context = arguments["ssl_context"]
     if not settings.kafka_security.startswith("SASL"):
         return BaseSecurity(ssl_context=context) if context else None
@@ -94,6 +89,8 @@ class Subscription:
     ) -> None:
         self.topics = list(topics)
         self._handle = handle
+        self._commits = _Commits()
+        self._committing: asyncio.Task[None] | None = None
         self._busy_since: float | None = None
         self._turn = 0
         self.unreadable: dict[TopicPartition, str] = {}
@@ -131,10 +128,15 @@ class Subscription:
     async def start(self) -> None:
         """Join the group."""
         await self._broker.start()
+        self._committing = asyncio.create_task(self._commits.run(), name="kafka-commits")
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, leave the group."""
-        await _ended(self._broker.stop(), _GRACE_S + _COMMIT_S + _CLOSE_S)
+        if self._committing:
+            self._committing.cancel()
+            await asyncio.wait({self._committing})
+        await self._commits.at_once()
+        await ended(self._broker.stop(), _GRACE_S + _COMMIT_S + CLOSE_S)
 
     def silent_for(self, now_ms: int) -> float | None:
         """Seconds since the broker last answered a fetch; None while a batch is in hand, or nothing is assigned.
@@ -218,19 +220,65 @@ class Subscription:
 
     async def _parse(self, records: Records) -> KafkaAckableMessage:
         # FastStream's own parser decodes headers, so a header that is not UTF-8 would be read again for ever.
-        return _Batch(raw_message=records, body=b"", headers={}, consumer=self._consumer)
+        self._commits.consumer = self._consumer
+        batch = _Batch(raw_message=records, body=b"", headers={}, consumer=self._consumer)
+        batch.commits = self._commits
+        return batch
+
+
+class _Commits:
+    """Commits the offsets of what was handled, some times a second, and beside the handling.
+
+    A commit after each batch takes as long as the batch, and Kafka's time with it. Nobody misses one that is late: the
+    next one covers it, or its records come again, and are known by `sequence` or id.
+    """
+
+    def __init__(self) -> None:
+        self.consumer: AIOKafkaConsumer | None = None
+        self._handled: dict[TopicPartition, int] = {}
+        self._ending = False
+
+    async def handled(self, records: Records) -> None:
+        """Note that these were handled; at the end, commit them before this returns."""
+        for record in records:
+            self._handled[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        if self._ending:
+            await self._commit()
+
+    async def at_once(self) -> None:
+        """Commit what there is, and from now on each batch by itself."""
+        self._ending = True
+        await self._commit()
+
+    async def run(self) -> None:
+        """Commit until cancelled."""
+        while True:
+            await asyncio.sleep(_COMMIT_EVERY_S)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        """Commit in bounded time: aiokafka waits for as long as Kafka is away."""
+        if self.consumer is None or not self._handled:
+            return
+        assigned = self.consumer.assignment()  # another consumer has the others by now
+        offsets = {tp: offset for tp, offset in self._handled.items() if tp in assigned}
+        self._handled = {}
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                await self.consumer.commit(offsets)
+        except (KafkaError, TimeoutError) as error:
+            self._handled = offsets | self._handled
+            log.info("offsets are not committed yet", error=f"{type(error).__name__}: {error}")
 
 
 class _Batch(KafkaAckableMessage):
-    """A batch whose offsets are committed in bounded time: aiokafka's own commit waits for as long as Kafka is away.
+    """A batch that does not wait for its commit."""
 
-    Nobody misses the commit: the next one covers it, or its records come again.
-    """
+    commits: _Commits
 
     async def ack(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_COMMIT_S):
-                await super().ack()
+        await self.commits.handled(self.raw_message)
+        await super(KafkaAckableMessage, self).ack()
 
 
 async def _taken(consumer: AIOKafkaConsumer, *partitions: TopicPartition, **arguments: int) -> list[Record]:
@@ -242,98 +290,7 @@ async def _undecoded(message: KafkaAckableMessage) -> Records:
     return message.raw_message
 
 
-class Publisher:
-    """An idempotent producer that only the newest of its name may be: the broker fences the others.
-
-    A process that hangs in the middle of a batch and wakes later cannot put old state after new: a partition refuses
-    what comes from an earlier producer of the name than it has heard of. (Not so with the mock broker.)
-    """
-
-    def __init__(self, producer: AIOKafkaProducer, settings: Settings) -> None:
-        self._producer = producer
-        self._prefix = settings.kafka_prefix
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, settings: Settings, name: str) -> AsyncIterator[Self]:
-        """Connect, and take the name over from all earlier publishers."""
-        producer = AIOKafkaProducer(
-            **_connection(settings),
-            client_id=settings.kafka_prefix + name,
-            transactional_id=None if settings.kafka_mock else settings.kafka_prefix + name,
-            enable_idempotence=True,
-            acks="all",
-            max_batch_size=256 * 1024,  # aiokafka's 16 KiB makes a request of every few messages
-            max_request_size=MAX_MESSAGE_BYTES + _OVERHEAD_BYTES,
-            request_timeout_ms=10_000,
-        )
-        try:
-            async with asyncio.timeout(_PRODUCER_START_S):
-                await producer.start()
-            # The name was for the producer id, whose epoch the broker has raised. Transactions would add three round
-            # trips to each batch and guard nothing more (docs/decisions/0007).
-            producer._txn_manager.transactional_id = None
-            yield cls(producer, settings)
-        finally:
-            await _abandon(producer)
-
-    async def send_all(self, messages: Sequence[tuple[str, str, bytes | None]], timeout_s: float) -> None:
-        """Publish (topic, key, value) in order per key, and wait for the broker's word on all of them.
-
-        Raises what `PUBLISH_ERRORS` lists; then some may be published, and the publisher is of no more use.
-        """
-        async with asyncio.timeout(timeout_s):
-            lines = await self._lines(messages)
-            await asyncio.gather(*(self._send_line(line, pairs) for line, pairs in lines.items()))
-
-    async def _lines(self, messages: Sequence[tuple[str, str, bytes | None]]) -> dict[tuple[str, int], list[_Pair]]:
-        """The messages by topic and partition. The producer's own `send` costs three times as much per message."""
-        topics = {topic for topic, *_ in messages}
-        counts = {topic: len(await self._producer.partitions_for(self._prefix + topic)) for topic in topics}
-        lines: dict[tuple[str, int], list[_Pair]] = {}
-        for topic, text, value in messages:
-            key = text.encode()
-            line = (self._prefix + topic, partition_of(key, counts[topic]))
-            lines.setdefault(line, []).append((key, value))
-        return lines
-
-    async def _send_line(self, line: tuple[str, int], pairs: Sequence[_Pair]) -> None:
-        topic, partition = line
-        acknowledged = []
-        batch = self._producer.create_batch()
-        for key, value in pairs:
-            if batch.append(key=key, value=value, timestamp=None) is None:  # full
-                acknowledged.append(await self._producer.send_batch(batch, topic, partition=partition))
-                batch = self._producer.create_batch()
-                batch.append(key=key, value=value, timestamp=None)
-        acknowledged.append(await self._producer.send_batch(batch, topic, partition=partition))
-        await asyncio.gather(*acknowledged)
-
-
-def partition_of(key: bytes, count: int) -> int:
-    """The partition of a key among `count`, as Kafka's own clients choose it: Java's `Utils.murmur2`, positive, modulo.
-
-    (aiokafka's takes 14 us for a UUID, a quarter of a whole publication; this takes a third of that.)
-    """
-    multiplier, mask = 0x5BD1E995, 0xFFFFFFFF
-    length = len(key)
-    hashed = 0x9747B28C ^ length
-    for (word,) in _WORD.iter_unpack(key[: length & ~3]):
-        mixed = word * multiplier & mask
-        hashed = hashed * multiplier & mask ^ (mixed ^ mixed >> 24) * multiplier & mask
-    if rest := key[length & ~3 :]:
-        hashed = (hashed ^ int.from_bytes(rest, "little")) * multiplier & mask
-    hashed = (hashed ^ hashed >> 13) * multiplier & mask
-    return ((hashed ^ hashed >> 15) & 0x7FFFFFFF) % count
-
-
-async def _abandon(producer: AIOKafkaProducer) -> None:
-    """Close a producer without delivering what it still holds: that is in the outbox, and another may have sent it."""
-    await _ended(producer._sender.close(), _CLOSE_S)
-    await _ended(producer.stop(), _CLOSE_S)
-
-
-async def _ended(end: Awaitable[None], seconds: float) -> None:
+async def ended(end: Awaitable[None], seconds: float) -> None:
     """Wait for an end of aiokafka's, but not for long.
 
     Now and then one of its tasks swallows the cancellation that was to end it, and is waited for, for ever.
@@ -353,7 +310,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str
     """
     if settings.kafka_mock:
         return []  # its topics appear when they are used
-    admin = AIOKafkaAdminClient(**_connection(settings), client_id="arcadia-admin")
+    admin = AIOKafkaAdminClient(**connection(settings), client_id="arcadia-admin")
     try:
         await admin.start()
         there = set(await admin.list_topics())
@@ -364,7 +321,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str
         await _wait_for_leaders(admin, [settings.kafka_prefix + topic.name for topic in topics])
         return sorted(topic.name for topic in missing)
     finally:
-        await _ended(admin.close(), _CLOSE_S)
+        await ended(admin.close(), CLOSE_S)
 
 
 async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
@@ -385,7 +342,7 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> Non
 
 def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
     config = {
-        "max.message.bytes": str(MAX_MESSAGE_BYTES + _OVERHEAD_BYTES),
+        "max.message.bytes": str(MAX_RECORD_BYTES),
         "min.insync.replicas": str(min(2, settings.kafka_replication)),
     }
     if topic.compacted:
@@ -410,7 +367,7 @@ async def tail(
     Topics that do not exist are left out; raises `NoSuchTopic` where that is all of them.
     """
     consumer = AIOKafkaConsumer(
-        **_connection(settings),
+        **connection(settings),
         client_id="arcadia-tail",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -423,7 +380,7 @@ async def tail(
         await _seek(consumer, [settings.kafka_prefix + topic for topic in topics], begin)
         yield consumer
     finally:
-        await _ended(consumer.stop(), _CLOSE_S)
+        await ended(consumer.stop(), CLOSE_S)
 
 
 async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> None:

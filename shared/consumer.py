@@ -25,7 +25,7 @@ import structlog
 
 from contracts.message import Message
 from shared import dead_letters, metrics
-from shared.batch import Batch
+from shared.batch import Batch, CareNeeded
 from shared.bus import Records
 from shared.db import CONTENTION, Connection, Database, DatabaseAway, is_away
 from shared.dead_letters import Failure, Held
@@ -158,11 +158,22 @@ class Consumer:
             await self._commit(deliveries[start : start + _APART], contention_is_failure=True)
 
     async def _commit(self, deliveries: Sequence[Delivery], *, contention_is_failure: bool = False) -> None:
-        """The deliveries in one transaction."""
+        """The deliveries in one transaction: first in the hope that no run fails; where one does, with savepoints."""
+        try:
+            await self._transact(deliveries, careful=False, contention_is_failure=contention_is_failure)
+        except CareNeeded:
+            await self._transact(deliveries, careful=True, contention_is_failure=contention_is_failure)
+
+    async def _transact(self, deliveries: Sequence[Delivery], *, careful: bool, contention_is_failure: bool) -> None:
         started = time.monotonic()
         async with self._database.transaction() as conn:
             batch = Batch(
-                self.service, self._sender, conn, datetime.now(UTC), contention_is_failure=contention_is_failure
+                self.service,
+                self._sender,
+                conn,
+                datetime.now(UTC),
+                contention_is_failure=contention_is_failure,
+                careful=careful,
             )
             await batch.claim(deliveries)
             for run in _runs(self.service, batch.to_handle(deliveries)):

@@ -48,10 +48,14 @@ class Held:
     attempts: int
 
 
+async def is_anything_held(conn: Connection) -> bool:
+    """Whether `held_lines` is worth asking: nearly never, and this sends no keys."""
+    held: bool = await conn.fetchval("select exists (select from dead_letters where status = 'held')")
+    return held
+
+
 async def held_lines(conn: Connection, deliveries: Sequence[Delivery]) -> set[tuple[str, str]]:
     """Which (topic, key) of these have something held, so that what comes after must wait behind it."""
-    if not await conn.fetchval("select exists (select from dead_letters where status = 'held')"):
-        return set()  # as nearly always, and without sending all the keys
     lines = {delivery.line for delivery in deliveries}
     rows = await conn.fetch(
         """

@@ -37,20 +37,17 @@ class Recorded:
                 raise ValueError("an outcome holds the character U+0000, which PostgreSQL cannot keep")
 
 
-async def claim(conn: Connection, envelopes: Sequence[Envelope], now: datetime) -> set[UUID]:
+async def claim(conn: Connection, envelopes: Sequence[Envelope], now: datetime) -> tuple[set[UUID], bool]:
     """Claim messages by id. Gives the ids that were new; the others are handled, or in somebody's hands, already.
+
+    And whether anything is held back (`dead_letters.held_lines`), as it is then.
 
     This is the first statement of a batch's transaction, with the ids sorted: a consumer that lost its partition, and
     the one that got it, wait for one another here and cannot deadlock.
     """
     ordered = sorted({e.id: e for e in envelopes}.values(), key=lambda e: e.id)
-    rows = await conn.fetch(
-        """
-        insert into inbox (id, type, tenant_id, correlation_id, reply_to, expires_at)
-        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[])
-        on conflict (id) do nothing
-        returning id
-        """,
+    (row,) = await conn.fetch(
+        "select fresh, anything_held from claim_commands($1, $2, $3, $4, $5, $6)",
         [e.id for e in ordered],
         [e.type for e in ordered],
         [e.tenantid for e in ordered],
@@ -58,29 +55,12 @@ async def claim(conn: Connection, envelopes: Sequence[Envelope], now: datetime) 
         [e.replyto for e in ordered],
         [None if _answers_for_key(e) else now + KEPT for e in ordered],
     )
-    return {row["id"] for row in rows}
+    return set(row["fresh"]), row["anything_held"]
 
 
 def _answers_for_key(envelope: Envelope) -> bool:
     """Whether a command's outcome is the answer to an idempotency key, for good: its id is derived from that."""
     return envelope.replyto == GATEWAY_REPLIES and envelope.id.version == 5
-
-
-async def record(conn: Connection, outcomes: dict[UUID, Recorded], now: datetime) -> None:
-    """Write the outcomes beside their claims."""
-    await conn.execute(
-        """
-        update inbox set status = o.status, result = o.result, code = o.code, detail = o.detail, decided_at = $6
-        from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::jsonb[]) as o(id, status, result, code, detail)
-        where inbox.id = o.id
-        """,
-        list(outcomes),
-        [o.status for o in outcomes.values()],
-        [o.result for o in outcomes.values()],
-        [o.code for o in outcomes.values()],
-        [o.detail for o in outcomes.values()],
-        now,
-    )
 
 
 async def find_outcomes(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Recorded]:

@@ -18,7 +18,7 @@ import asyncpg
 import structlog
 
 from contracts.message import Envelope
-from shared import dead_letters, inbox, job_store, metrics, outbox
+from shared import dead_letters, job_store, metrics, outbox
 from shared.db import CONTENTION, Connection, Database, DatabaseAway
 from shared.dead_letters import Failure
 from shared.inbox import Recorded
@@ -248,10 +248,9 @@ class Worker:
     ) -> str:
         """Answer, and mark the row. Gives the word for what came of it."""
         now = datetime.now(UTC)
-        await inbox.record(conn, {leased.id: recorded}, now)
         envelope = leased.delivery.envelope
         reply = self._sender.reply(envelope, recorded, now) if envelope else None
-        await outbox.insert(conn, [*rows, reply] if reply else rows)
+        await outbox.insert_with_outcomes(conn, [*rows, reply] if reply else rows, {leased.id: recorded}, now)
         status = {"ok": "done"}.get(recorded.status, recorded.status)
         await job_store.mark_finished(conn, leased.id, status, error or recorded.code, now)
         return recorded.status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -117,13 +117,45 @@ def meta_of(envelope: Envelope, now: datetime) -> Meta:
 
 async def insert(conn: Connection, rows: Sequence[Row]) -> None:
     """Put messages into the outbox of this transaction, in order."""
-    if not rows:
-        return
+    if rows:
+        await conn.execute(
+            """
+            insert into outbox (id, aggregatetype, aggregateid, type, payload)
+            select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+            """,
+            *_columns(rows),
+        )
+
+
+async def insert_with_outcomes(
+    conn: Connection, rows: Sequence[Row], outcomes: Mapping[UUID, Recorded], now: datetime
+) -> None:
+    """Put messages into the outbox and the outcomes of commands beside their claims in the inbox, in one round trip."""
+    if not outcomes:
+        return await insert(conn, rows)
     await conn.execute(
         """
+        with recorded as (
+          update inbox set status = o.status, result = o.result, code = o.code, detail = o.detail, decided_at = $11
+          from unnest($6::uuid[], $7::text[], $8::jsonb[], $9::text[], $10::jsonb[])
+            as o(id, status, result, code, detail)
+          where inbox.id = o.id)
         insert into outbox (id, aggregatetype, aggregateid, type, payload)
         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
         """,
+        *_columns(rows),
+        list(outcomes),
+        [o.status for o in outcomes.values()],
+        [o.result for o in outcomes.values()],
+        [o.code for o in outcomes.values()],
+        [o.detail for o in outcomes.values()],
+        now,
+    )
+    return None
+
+
+def _columns(rows: Sequence[Row]) -> tuple[list[UUID], list[str], list[str], list[str], list[bytes | None]]:
+    return (
         [row.id for row in rows],
         [row.topic for row in rows],
         [row.key for row in rows],
@@ -151,5 +183,14 @@ async def oldest(conn: Connection, limit: int, limit_bytes: int) -> list[tuple[i
 
 
 async def delete(conn: Connection, positions: Iterable[int]) -> None:
-    """Drop what Kafka has acknowledged."""
-    await conn.execute("delete from outbox where position = any($1::bigint[])", list(positions))
+    """Drop what Kafka has acknowledged.
+
+    Without waiting for the disk: what a crash of the database brings back is published twice, and known by its id.
+    """
+    await conn.execute(
+        """
+        with lax as materialized (select set_config('synchronous_commit', 'off', true))
+        delete from outbox using lax where position = any($1::bigint[])
+        """,
+        list(positions),
+    )

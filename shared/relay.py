@@ -19,10 +19,10 @@ import asyncpg
 import structlog
 
 from shared import metrics, outbox
-from shared.bus import PUBLISH_ERRORS, Publisher
 from shared.config import Settings
 from shared.db import OUTAGES, Database, session_settings
 from shared.pause import jittered, pause
+from shared.publisher import PUBLISH_ERRORS, Publisher
 
 log = structlog.get_logger(__name__)
 
@@ -121,15 +121,16 @@ class Relay:
         await pause(self._due, _POLL_S)
         self._due.clear()
 
-    async def _publish(self, publisher: Publisher) -> int:
+    async def _publish(self, publisher: Publisher) -> bool:
+        """Publish what is in the outbox, as much as goes at once. Gives whether there was more of it."""
         async with self._database.connection() as conn:
             rows = await outbox.oldest(conn, _BATCH, _BATCH_BYTES)
             if not rows:
-                return 0
+                return False
             await self._send(publisher, rows)
             await outbox.delete(conn, [position for position, *_ in rows])
         metrics.PUBLISHED.labels(self.service).inc(len(rows))
-        return len(rows)
+        return len(rows) == _BATCH or sum(len(payload or b"") for *_, payload in rows) >= _BATCH_BYTES
 
     async def _send(self, publisher: Publisher, rows: Sequence[tuple[int, str, str, bytes | None]]) -> None:
         remaining = self._lease_until - time.monotonic()

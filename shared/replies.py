@@ -1,4 +1,4 @@
-"""Waiting for replies: every instance tails the whole reply topic and wakes whoever waits for a correlation id."""
+"""Waiting for replies: every instance tails the whole reply topic and wakes whoever waits for a command's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAUSE_S = 1.0
 
 
 class Replies:
-    """Replies as they come. They only wake: the outcome in the answering service's schema is what counts.
+    """Replies as they come, to whoever waits for them. They say what the answering service has written down.
 
     So nothing is lost when this instance, or Kafka, is away while an answer passes: the waiting look there.
     """
@@ -46,19 +46,19 @@ class Replies:
         with suppress(Unreadable):
             _, reply = decode(raw or b"")
             if isinstance(reply, Reply) and reply.status != "pending":
-                for future in self._waiting.get(reply.correlation_id, ()):
+                for future in self._waiting.get(reply.command_id, ()):
                     if not future.done():
                         future.set_result(reply)
 
     @asynccontextmanager
-    async def expect(self, correlation_id: UUID) -> AsyncIterator[asyncio.Future[Reply]]:
+    async def expect(self, command_id: UUID) -> AsyncIterator[asyncio.Future[Reply]]:
         """A future for the final reply; open this before the command can possibly be answered."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(correlation_id, set())
+        waiting = self._waiting.setdefault(command_id, set())
         waiting.add(future)
         try:
             yield future
         finally:
             waiting.discard(future)
             if not waiting:
-                self._waiting.pop(correlation_id, None)
+                self._waiting.pop(command_id, None)

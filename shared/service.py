@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from contracts.message import MESSAGES, Command, Event, Message
 from shared.config import Settings
 from shared.db import Connection
-from shared.outcome import Meta, Outcome
+from shared.outcome import Meta, Outcome, Refused
 
 if TYPE_CHECKING:
     from shared.jobs import JobRun
@@ -28,7 +28,9 @@ R = TypeVar("R")
 
 
 Handler = Callable[[Any, Connection, Meta], Awaitable[Outcome | None]]
-BatchHandler = Callable[[Sequence[Any], Connection], Awaitable[Outcome | None]]
+BatchHandler = Callable[[Sequence[Any], Connection], Awaitable[Outcome | Sequence[Outcome | Refused] | None]]
+"""Gives one outcome for all that it got; or, of commands, one for each, in their order, where a refused one has done
+nothing."""
 Work = Callable[[Connection, Meta], Awaitable[Outcome | None]]
 """A part of a job: what it does in one transaction, and what is to be sent with it."""
 JobHandler = Callable[[Any, "JobRun[Any]"], Awaitable[Outcome | Work | None]]

@@ -22,7 +22,7 @@ from dev.stack.fallback import KafkaKind
 from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
 from shared.config import Settings
 
-SERVICES = ("inventory", "scheduler", "gateway")
+SERVICES = ("inventory", "deployments", "scheduler", "gateway")
 _CHECKOUT = Path(__file__).parents[2]
 _READY_S = 60.0
 _OPERATION_S = 60.0
@@ -102,6 +102,8 @@ async def stage(screen: Screen, *, kafka: KafkaKind | None = None) -> AsyncItera
         )
         await _migrate(settings)
         screen.step("schemas, roles and tables: up to date")
+        run_once(environment, "seed-catalog")
+        screen.step("the catalog to begin with is on sale")
         logs = stack.root / ".stack" / "demo-logs"  # beside the stack's own directory, which goes with it
         logs.mkdir(exist_ok=True)
         with services_running(logs, environment):
@@ -145,6 +147,14 @@ def services_running(logs: Path, environment: dict[str, str]) -> Iterator[None]:
             process.terminate()
         for process in processes:
             process.wait(30)
+
+
+def run_once(environment: dict[str, str], *command: str) -> None:
+    """Run an `arcadia` command to its end. Raises `DemoFailed` with what it said."""
+    arguments = [sys.executable, "-m", "cli.main", *command]
+    done = subprocess.run(arguments, cwd=_CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DemoFailed(f"arcadia {' '.join(command)} failed: {done.stderr.strip()}")
 
 
 def _start(name: str, logs: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:

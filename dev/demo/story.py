@@ -1,4 +1,4 @@
-"""The story: a fleet is mirrored, things change at the provider, and everybody sees what is theirs."""
+"""The story: a fleet is mirrored, things change at the provider, everybody sees what is theirs; and plans are sold."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from cli.tail import Wanted, messages
+from dev.demo import selling
 from dev.demo.screen import Screen
 from dev.demo.stage import Caller, Stage
 from dev.digitalocean.control import Truth
@@ -155,5 +156,12 @@ CHAPTERS: tuple[tuple[str, str, Chapter], ...] = (
     ("3. Changes by hand", "Somebody resizes, renames, moves, destroys and creates at the provider.", change_by_hand),
     ("4. Everybody asks", "The operator and two tenants ask the gateway.", ask_as_everybody),
     ("5. Leftovers", "Volumes and addresses without a droplet, snapshots of what is gone.", find_leftovers),
-    ("6. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
+    ("6. A tenant subscribes", "Acme looks at the plans, creates a deployment and subscribes it.", selling.subscribe),
+    (
+        "7. The price is raised",
+        "A plan gets a dearer version; who subscribed keeps the old.",
+        selling.raise_the_price,
+    ),
+    ("8. A quiet month", "A deployment goes from state to state, where the map allows it.", selling.pause),
+    ("9. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
 )

@@ -7,18 +7,36 @@ from uuid import UUID
 
 import orjson
 
-from services.gateway.problems import Problem
+from services.gateway.problems import Problem, invalid_fields
 from shared.inbox import Recorded
 
 Answer = tuple[int, bytes]
 """An HTTP status, and a body of JSON (of a problem from 400 on)."""
 
 REFUSALS: dict[str, int] = {
+    "forbidden": 403,
     "not_found": 404,
     "not_found_at_provider": 404,
+    "addon_not_attached": 404,
+    "plan_not_found": 404,
+    "plan_or_version_not_found": 404,
+    "subscription_not_found": 404,
+    "version_not_found": 404,
+    "addon_attached": 409,
+    "addon_exists": 409,
     "already_decided": 409,
-    "resource_deleted": 409,
+    "billing_action_suspended": 409,
+    "deployment_ended": 409,
     "expired": 409,
+    "no_active_version": 409,
+    "not_to_be_cancelled": 409,
+    "plan_exists": 409,
+    "price_exists": 409,
+    "resource_deleted": 409,
+    "subscription_cancelled": 409,
+    "subscription_exists": 409,
+    "version_not_active": 409,
+    "version_retired": 409,
     "provider_denied_access": 502,
 }
 """The status of each refusal whose code is not simply 422."""
@@ -44,6 +62,8 @@ def is_final(outcome: Recorded) -> bool:
 def _refusal(outcome: Recorded) -> Problem:
     code = outcome.code or "refused"
     members: dict[str, Any] = dict(outcome.detail or {})
+    if code == "invalid_fields":
+        return invalid_fields(members.pop("fields", {}))
     message = members.pop("message", None) or f"The request was refused: {code.replace('_', ' ')}."
     return Problem(REFUSALS.get(code, 422), code, message, members=members)
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 import uvicorn
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 
@@ -20,8 +20,20 @@ from services.gateway.documentation import openapi
 from services.gateway.door import Door, admit
 from services.gateway.failures import to_response
 from services.gateway.gateway import ApiRequest, Gateway, opened
-from services.gateway.routes import contracts, health, held_syncs, inventory, me, projects, reports
+from services.gateway.routes import (
+    catalog,
+    contracts,
+    deployments,
+    health,
+    held_syncs,
+    inventory,
+    me,
+    projects,
+    reports,
+    subscriptions,
+)
 from services.gateway.routes import operations as operation_routes
+from services.gateway.routes.vocabulary import Routes
 from shared.config import Settings
 from shared.process import vital
 from shared.service import Service
@@ -51,20 +63,23 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> Litestar:
     return app
 
 
-def _public() -> Router:
-    return Router("/api", route_handlers=[health.router, contracts.router], security=[{}])
+def _public() -> Routes:
+    return Routes("/api", route_handlers=[health.router, contracts.router], security=[{}])
 
 
-def _guarded() -> Router:
+def _guarded() -> Routes:
     nouns = [
         me.router,
         inventory.router,
         reports.router,
         held_syncs.router,
         projects.router,
+        deployments.router,
+        subscriptions.router,
+        catalog.router,
         operation_routes.router,
     ]
-    return Router("/api/v1", route_handlers=nouns, before_request=admit, security=[{"token": []}])
+    return Routes("/api/v1", route_handlers=nouns, before_request=admit, security=[{"token": []}])
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

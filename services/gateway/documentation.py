@@ -118,6 +118,9 @@ def openapi() -> OpenAPIConfig:
         tags=[
             Tag("inventory", "What exists at the provider."),
             Tag("projects", "The provider's projects: whose each is, and what for."),
+            Tag("deployments", "What tenants run."),
+            Tag("subscriptions", "What a deployment is subscribed to."),
+            Tag("catalog", "What can be bought, and at what price."),
             Tag("operations", "Writes that were accepted, and what came of them."),
             Tag("contracts", "The messages on the bus. Public."),
             Tag("identity", "Who asks, and whether this service is there."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +10,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from services.gateway.problems import MEDIA_TYPE, Invalid, Problem, internal_error, invalid, unavailable
+from services.gateway.problems import MEDIA_TYPE, Invalid, Problem, internal_error, invalid, invalid_fields, unavailable
 from shared.db import CONTENTION, DatabaseAway
 
 log = structlog.get_logger(__name__)
@@ -65,6 +65,8 @@ def _from_validation(request: Request[Any, Any, Any], error: ValidationException
     findings = error.extra if isinstance(error.extra, list) else []
     # A body that is not there is found missing whether the route needs one or not, when anything else is wrong.
     present = [each for each in findings if each.get("key") != "data"]
+    if request.route_handler.opt.get("errors_by_field") and findings:
+        return _by_field(request, present or findings)
     if not present:
         return invalid(Invalid("body", "", "A body is needed" if findings else error.detail))
     return invalid(*(_invalid(request, each) for each in present))
@@ -74,6 +76,14 @@ def _invalid(request: Request[Any, Any, Any], finding: Mapping[str, Any]) -> Inv
     source = finding.get("source") or "body"
     field = _outer_name(request, str(finding.get("key") or ""))
     return Invalid(str(getattr(source, "value", source)), field, str(finding.get("message")))
+
+
+def _by_field(request: Request[Any, Any, Any], findings: Sequence[Mapping[str, Any]]) -> Problem:
+    fields: dict[str, list[str]] = {}
+    for finding in findings:
+        found = _invalid(request, finding)
+        fields.setdefault(found.field or "body", []).append(found.message)
+    return invalid_fields(fields)
 
 
 def _outer_name(request: Request[Any, Any, Any], name: str) -> str:

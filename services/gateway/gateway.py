@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.exceptions import ClientException
 
 from contracts.runtime import GATEWAY_REPLIES
+from services.gateway.acceptance import Acceptance
 from services.gateway.auth import Identity, Verifier
 from services.gateway.limits import RateLimit
 from services.gateway.store import Views
@@ -34,6 +35,7 @@ class Gateway:
     replies: Replies
     verifier: Verifier
     limit: RateLimit
+    acceptance: Acceptance
     url: str | None = None
 
     @property
@@ -47,10 +49,6 @@ class Gateway:
     @property
     def sender(self) -> Sender:
         return self.process.sender
-
-    def wake_relay(self) -> None:
-        """Say that the outbox has something."""
-        self.process.relay.wake()
 
     async def alive(self) -> Mapping[str, str | None]:
         """Whether the process is well."""
@@ -90,7 +88,8 @@ async def opened(service: Service[Any], settings: Settings, verifier: Verifier) 
         replies = Replies(settings, GATEWAY_REPLIES)
         stack.push_async_callback(cancelled, [asyncio.create_task(guarded(replies.run))])
         limit = RateLimit(settings.rate_limit_per_minute)
-        yield Gateway(process, Views(tenant, operator), replies, verifier, limit)
+        acceptance = Acceptance(process.database, process.relay.wake)
+        yield Gateway(process, Views(tenant, operator), replies, verifier, limit, acceptance)
 
 
 async def _pool(stack: AsyncExitStack, service: Service[Any], settings: Settings, role: str) -> Database:

@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 from litestar.response.base import ASGIResponse
 
-from contracts.message import Command
+from contracts.message import Command, Reply
 from contracts.runtime import GATEWAY_REPLIES
 from services.gateway import store
 from services.gateway.answers import Answer, answer_to, is_final
@@ -79,47 +79,43 @@ def request_hash(method: str, path: str, body: bytes) -> bytes:
 
 async def _accept(gateway: Gateway, wanted: Operation, command: Command, request_id: UUID) -> Operation:
     """Store the operation and its command, or find the one that the same key and request made before."""
-    async with gateway.database.transaction() as conn:
-        inserted = await store.insert_operation(conn, wanted)
-        if inserted:
-            await outbox.insert(conn, [_command_row(gateway, wanted, command, request_id)])
-        operation = wanted if inserted else await _earlier(conn, wanted)
-    if inserted:
-        gateway.wake_relay()
-    return operation
-
-
-async def _earlier(conn: Connection, wanted: Operation) -> Operation:
-    earlier = await store.find_operation(conn, wanted.id)
-    if earlier is None or earlier.request_hash != wanted.request_hash:
+    operation = await gateway.acceptance.accept(wanted, _command_row(gateway, wanted, command, request_id))
+    if operation.request_hash != wanted.request_hash:
         detail = "This Idempotency-Key was used for another request; take a new key for a new request."
         raise Problem(422, "idempotency_key_reused", detail)
-    return earlier
+    return operation
 
 
 def _command_row(gateway: Gateway, operation: Operation, command: Command, request_id: UUID) -> outbox.Row:
     send = Send(command, id=operation.id, reply_to=GATEWAY_REPLIES)
     cause = Meta(request_id, operation.accepted_at, operation.tenant_id, operation.actor, operation.id)
-    (row,) = gateway.sender.rows(Outcome(commands=[send]), cause)
-    return row
+    return gateway.sender.command(send, cause)
 
 
-async def _awaited(gateway: Gateway, operation: Operation, replied: asyncio.Future[Any], ok: int) -> Answer:
+async def _awaited(gateway: Gateway, operation: Operation, replied: asyncio.Future[Reply], ok: int) -> Answer:
     for pause in _PAUSES_S:
         await asyncio.wait({replied}, timeout=pause)
         with suppress(DatabaseAway):  # the command is accepted, so an outage from here on is no error of the request
-            outcome = await gateway.views.find_outcome(operation.service, operation.id)
+            outcome = await _outcome(gateway, operation, replied)
             if outcome is not None:
                 return await _kept(gateway, operation, outcome, ok)
     return 202, orjson.dumps({"operation": describe(operation, None)}, option=orjson.OPT_UTC_Z)
 
 
+async def _outcome(gateway: Gateway, operation: Operation, replied: asyncio.Future[Reply]) -> Recorded | None:
+    """What the reply says; where none was heard, what the service has written down."""
+    if not replied.done():
+        return await gateway.views.find_outcome(operation.service, operation.id)
+    reply = replied.result()
+    return None if reply.status == "pending" else Recorded(reply.status, reply.result, reply.code, reply.detail)
+
+
 async def _kept(gateway: Gateway, operation: Operation, outcome: Recorded, ok: int) -> Answer:
+    """The answer. Where a key may ask for it again it is kept, because it is to stay the same for good."""
     answer = answer_to(outcome, operation.id, ok)
-    if not is_final(outcome):
+    if operation.idempotency_key is None or not is_final(outcome):
         return answer
-    async with gateway.database.connection() as conn:
-        return await store.mark_answered(conn, operation.id, *answer)
+    return await gateway.acceptance.keep(operation.id, answer)
 
 
 def describe(operation: Operation, outcome: Recorded | None) -> dict[str, Any]:
@@ -139,7 +135,7 @@ def describe(operation: Operation, outcome: Recorded | None) -> dict[str, Any]:
 async def find(gateway: Gateway, identity: Identity, id: UUID) -> dict[str, Any] | None:
     """An operation with what came of it; None where there is none that the caller may know of."""
     async with gateway.database.connection() as conn:
-        operation = await store.find_operation(conn, id)
+        operation = (await store.list_operations(conn, [id])).get(id)
     if operation is None or not _visible(operation, identity):
         return None
     return describe(operation, await gateway.views.find_outcome(operation.service, operation.id))

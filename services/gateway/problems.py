@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,10 @@ class Invalid:
 
 
 class Problem(Exception):
-    """An answer that is an error. `error`: the stable key; `detail`: what happened, to what, what to do."""
+    """An answer that is an error. `error`: the stable key; `detail`: what happened, to what, what to do.
+
+    `fields`: what is wrong with each field, in the place of the key, where a route promises that.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Problem(Exception):
         *,
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -39,11 +43,12 @@ class Problem(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
         self.members = dict(members or {})
+        self.fields = fields
 
     def body(self) -> bytes:
         """The problem as JSON. Members of its own cannot hide the standard ones."""
         standard = {
-            "error": self.error,
+            "error": self.error if self.fields is None else self.fields,
             "type": f"urn:arcadia:problem:{self.error}",
             "title": self.error.replace("_", " ").capitalize(),
             "status": self.status,
@@ -61,6 +66,12 @@ def invalid(*found: Invalid) -> Problem:
     )
 
 
+def invalid_fields(fields: Mapping[str, Sequence[str]]) -> Problem:
+    """The problem of bad input as the routes tell it that promise `{"error": {field: [messages]}}`."""
+    detail = f"These values cannot be used: {', '.join(fields)}; see `error`."
+    return Problem(422, "validation_failed", detail, fields=fields)
+
+
 def not_found(what: str, id: object) -> Problem:
     """The problem of an id that names nothing, or nothing that the caller may know of."""
     return Problem(404, "not_found", f"There is no {what} {id}.")
@@ -72,9 +83,9 @@ def unauthorized(why: str) -> Problem:
     return Problem(401, "unauthorized", f"{why[0].upper()}{why[1:]}.", headers={"www-authenticate": challenge})
 
 
-def forbidden() -> Problem:
-    """The problem of a route that is the operators' alone."""
-    return Problem(403, "forbidden", "Only platform operators may do this.")
+def forbidden(why: str = "Only platform operators may do this.") -> Problem:
+    """The problem of a caller who may not do this; by default, of a route that is the operators' alone."""
+    return Problem(403, "forbidden", why)
 
 
 def too_many_requests(seconds: float) -> Problem:

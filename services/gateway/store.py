@@ -11,6 +11,22 @@ from uuid import UUID
 from services.gateway.auth import Identity
 from shared.db import Connection, Database
 from shared.inbox import Recorded
+from shared.outbox import Row
+
+
+@dataclass(frozen=True)
+class Read:
+    """A read that `define_read` made twice: `tenant` takes the tenant's id before the other arguments."""
+
+    tenant: str
+    operator: str
+
+
+_RESOURCES = Read(
+    "select tenant_resources($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    "select operator_resources($1, $2, $3, $4, $5, $6, $7, $8)",
+)
+_RESOURCE = Read("select tenant_resource($1, $2, $3)", "select operator_resource($1, $2)")
 
 
 @dataclass(frozen=True)
@@ -19,6 +35,18 @@ class Views:
 
     tenant: Database
     operator: Database
+
+    async def find(self, identity: Identity, read: Read, *arguments: Any) -> str | None:
+        """What a caller reads, as JSON text: an operator of all tenants, everybody else of its own."""
+        if identity.operator:
+            return await _find_json(self.operator, read.operator, *arguments)
+        return await _find_json(self.tenant, read.tenant, identity.tenant_id, *arguments)
+
+    async def get(self, identity: Identity, read: Read, *arguments: Any) -> str:
+        """What a caller reads by a read that always gives something."""
+        if identity.operator:
+            return await _json(self.operator, read.operator, *arguments)
+        return await _json(self.tenant, read.tenant, identity.tenant_id, *arguments)
 
     async def resources(
         self,
@@ -34,17 +62,11 @@ class Views:
         limit: int,
     ) -> str:
         """A page of resources, `{"resources": [...], "count": n, "next": ...}`."""
-        filters = (kind, region, state, deployment, tag, q, after, limit)
-        if identity.operator:
-            return await _json(self.operator, "select operator_resources($1, $2, $3, $4, $5, $6, $7, $8)", *filters)
-        query = "select tenant_resources($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-        return await _json(self.tenant, query, identity.tenant_id, *filters)
+        return await self.get(identity, _RESOURCES, kind, region, state, deployment, tag, q, after, limit)
 
     async def find_resource(self, identity: Identity, id: UUID, *, events: int) -> str | None:
         """A resource with its newest events, `{"resource": {...}, "events": [...]}`; None where it is not seen."""
-        if identity.operator:
-            return await _find_json(self.operator, "select operator_resource($1, $2)", id, events)
-        return await _find_json(self.tenant, "select tenant_resource($1, $2, $3)", identity.tenant_id, id, events)
+        return await self.find(identity, _RESOURCE, id, events)
 
     async def projects(self, *, after: UUID | None, limit: int) -> str:
         """A page of all tenants' projects, `{"projects": [...], "count": n, "next": ...}`."""
@@ -154,61 +176,82 @@ class Operation:
     answer: tuple[int, bytes] | None = None
 
 
-async def insert_operation(conn: Connection, operation: Operation) -> bool:
-    """Insert an operation; False where its id is there already. Waits for a transaction that is inserting it."""
-    inserted: bool | None = await conn.fetchval(
+async def insert_operations(conn: Connection, accepted: Sequence[tuple[Operation, Row]]) -> set[UUID]:
+    """Insert operations, each with its command in the outbox; gives the ids of those that were not there already.
+
+    Waits for a transaction that is inserting the same. (One statement, and so a transaction by itself.)
+    """
+    operations, commands = [operation for operation, _ in accepted], [row for _, row in accepted]
+    rows = await conn.fetch(
         """
-        insert into operations
-          (id, tenant_id, idempotency_key, request_hash, actor, operators_only, service, command_type, accepted_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-        on conflict (id) do nothing returning true
+        with accepted as (
+          insert into operations
+            (id, tenant_id, idempotency_key, request_hash, actor, operators_only, service, command_type, accepted_at)
+          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::boolean[], $7::text[],
+            $8::text[], $9::timestamptz[])
+          on conflict (id) do nothing
+          returning id),
+        sent as (
+          insert into outbox (id, aggregatetype, aggregateid, type, payload)
+          select id, topic, key, type, payload
+          from unnest($1::uuid[], $10::text[], $11::text[], $8::text[], $12::bytea[])
+            as c(id, topic, key, type, payload)
+          join accepted using (id))
+        select id from accepted
         """,
-        operation.id,
-        operation.tenant_id,
-        operation.idempotency_key,
-        operation.request_hash,
-        operation.actor,
-        operation.operators_only,
-        operation.service,
-        operation.command_type,
-        operation.accepted_at,
+        [each.id for each in operations],
+        [each.tenant_id for each in operations],
+        [each.idempotency_key for each in operations],
+        [each.request_hash for each in operations],
+        [each.actor for each in operations],
+        [each.operators_only for each in operations],
+        [each.service for each in operations],
+        [each.command_type for each in operations],
+        [each.accepted_at for each in operations],
+        [row.topic for row in commands],
+        [row.key for row in commands],
+        [row.payload for row in commands],
     )
-    return bool(inserted)
+    return {row["id"] for row in rows}
 
 
-async def find_operation(conn: Connection, id: UUID) -> Operation | None:
-    """An operation by its id."""
-    row = await conn.fetchrow(
+async def list_operations(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Operation]:
+    """Operations by their ids, as far as there are such."""
+    if not ids:
+        return {}
+    rows = await conn.fetch(
         """
         select id, tenant_id, idempotency_key, request_hash, actor, operators_only, service, command_type, accepted_at,
                answer_status, answer_body
-        from operations where id = $1
+        from operations where id = any($1::uuid[])
         """,
-        id,
+        ids,
     )
-    if row is None:
-        return None
-    fields = dict(row)
+    return {row["id"]: _operation(dict(row)) for row in rows}
+
+
+def _operation(fields: dict[str, Any]) -> Operation:
     status, body = fields.pop("answer_status"), fields.pop("answer_body")
     return Operation(**fields, answer=None if status is None else (status, body))
 
 
-async def mark_answered(conn: Connection, id: UUID, status: int, body: bytes) -> tuple[int, bytes]:
-    """Keep an operation's final answer. Gives the one that is kept: the first."""
-    row = await conn.fetchrow(
+async def mark_answered(conn: Connection, answers: Sequence[tuple[UUID, int, bytes]]) -> dict[UUID, tuple[int, bytes]]:
+    """Keep the final answers (id, status, body) of operations. Gives those that are kept: the first of each."""
+    rows = await conn.fetch(
         """
-        update operations set
-          answered_at = coalesce(answered_at, now()),
-          answer_status = coalesce(answer_status, $2),
-          answer_body = coalesce(answer_body, $3)
-        where id = $1
-        returning answer_status, answer_body
+        update operations o set
+          answered_at = coalesce(o.answered_at, now()),
+          answer_status = coalesce(o.answer_status, a.status),
+          answer_body = coalesce(o.answer_body, a.body)
+        from unnest($1::uuid[], $2::smallint[], $3::bytea[]) as a(id, status, body)
+        where o.id = a.id
+        returning o.id, o.answer_status, o.answer_body
         """,
-        id,
-        status,
-        body,
+        [id for id, _, _ in answers],
+        [status for _, status, _ in answers],
+        [body for _, _, body in answers],
     )
-    return (row["answer_status"], row["answer_body"]) if row else (status, body)
+    return {row["id"]: (row["answer_status"], row["answer_body"]) for row in rows}
 
 
 async def delete_forgettable(conn: Connection, before: datetime, limit: int) -> int:

@@ -41,13 +41,13 @@ from services.inventory.intake import take_in
 from services.inventory.kinds import KINDS
 from services.inventory.provider import Provider, patience, worth_waiting_for
 from services.inventory.round import Round, walks_of
-from services.inventory.steps import Said, transact
 from services.inventory.told import MEASURED_EVERY, bucket_row
 from shared.db import Connection
 from shared.digitalocean import NotFound
 from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome, Refused
 from shared.service import Work
+from shared.steps import Said, transact
 
 log = structlog.get_logger(__name__)
 

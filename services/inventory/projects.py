@@ -21,7 +21,7 @@ from services.inventory.history import changed
 from services.inventory.kinds import KIND_OF_URN, KINDS, Told
 from services.inventory.project_store import Row
 from services.inventory.provider import Provider
-from services.inventory.steps import Said, Walking
+from services.inventory.steps import Walking
 from services.inventory.sync_store import Sync
 from services.inventory.told import LISTED
 from services.inventory.walks import DOUBTS_KEPT, ahead, finish, in_order, walking
@@ -29,6 +29,7 @@ from shared.db import Connection
 from shared.digitalocean import DigitalOcean, Forbidden, NotFound, OutcomeUnknown, ProviderError, Refused
 from shared.jobs import JobRun
 from shared.outcome import Meta
+from shared.steps import Said
 
 log = structlog.get_logger(__name__)
 

@@ -1,27 +1,20 @@
-"""A job's work goes in steps: each is one transaction, which checks the job's lease and sends what is to be sent."""
+"""The steps of a walk."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from contracts.message import Event
 from services.inventory import store, sync_store
 from services.inventory.provider import Provider
 from services.inventory.sync_store import Sync
 from shared.db import Connection
 from shared.digitalocean import DigitalOcean
 from shared.jobs import JobRun, Progress
-from shared.outcome import Meta, Outcome, Send
+from shared.outcome import Meta
+from shared.steps import Said, Step, transact
 
 T = TypeVar("T")
-
-Said: TypeAlias = Sequence[Event | Send]
-"""The events and the commands to be sent with a step."""
-
-Step: TypeAlias = Callable[[Connection, Meta], Awaitable[tuple[T, Said]]]
-"""What is done in one transaction. Gives what came of it, and what is to be sent."""
 
 
 class Superseded(Exception):
@@ -51,17 +44,3 @@ class Walking:
             return await step(conn, meta)
 
         return await transact(self.run, do, progress=progress)
-
-
-async def transact(run: JobRun[Any], step: Step[T], *, progress: Progress = None) -> T:
-    """Do a step of a job, and give what came of it. Raises `LeaseLost`."""
-    results: list[T] = []
-
-    async def do(conn: Connection, meta: Meta) -> Outcome:
-        result, said = await step(conn, meta)
-        results.append(result)
-        commands = [each for each in said if isinstance(each, Send)]
-        return Outcome(events=[each for each in said if not isinstance(each, Send)], commands=commands)
-
-    await run.apply(do, progress=progress)
-    return results[0]

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from contracts.inventory import MeasureBucket
 from services.inventory import store, sync_store
-from services.inventory.steps import Said, Walking
+from services.inventory.steps import Walking
 from shared.db import Connection
 from shared.digitalocean import NotFound
 from shared.ids import derived_id
 from shared.outcome import Meta, Send
+from shared.steps import Said
 
 LISTED = "listed"
 """In a job's progress: what the projects' lists show of the kinds that have no list of their own, by kind."""

@@ -23,13 +23,14 @@ from services.inventory.history import Happened
 from services.inventory.intake import Taken, take_in
 from services.inventory.kinds import Kind, Listed, Pages, Row
 from services.inventory.provider import Provider
-from services.inventory.steps import Said, Walking, transact
+from services.inventory.steps import Walking
 from services.inventory.sync_store import Sync
 from services.inventory.told import Telling
 from shared.db import Connection
 from shared.digitalocean import DigitalOcean, Forbidden, NotFound, ProviderError
 from shared.jobs import JobRun
 from shared.outcome import Meta
+from shared.steps import Said, transact
 
 log = structlog.get_logger(__name__)
 

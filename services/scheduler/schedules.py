@@ -11,6 +11,7 @@ from croniter import croniter
 
 from contracts.inventory import SyncInventory
 from contracts.message import Command
+from contracts.subscriptions import RollPeriods
 
 
 @dataclass(frozen=True)
@@ -40,5 +41,6 @@ class Schedule:
 
 
 SCHEDULES: Sequence[Schedule] = (
+    Schedule("roll-periods", "5 0 * * *", lambda slot: RollPeriods(until=slot), catch_up="every"),
     Schedule("sync-inventory", "15 * * * *", lambda _: SyncInventory(), catch_up="latest", expires=True),
 )

@@ -110,7 +110,7 @@ def test_a_stale_export_fails_until_it_is_exported_again(repository: Repository)
         "contracts/schemas/arcadia.inventory.gone.v1.json",
         "docs/topics.md",
     ):
-        stale = f"{path}: is not what the classes in contracts/ say\n    Run `make contracts` and commit the result."
+        stale = f"{path}: is not what the code says\n    Run `make contracts` and commit the result."
         assert stale in said
 
     repository.arcadia("contracts", "export")

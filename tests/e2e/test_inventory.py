@@ -35,7 +35,7 @@ async def test_the_case_of_five_droplets_over_http_and_on_the_bus(system: Stage)
 
 async def _discovered(operator: Caller) -> None:
     numbers = await operator.do("POST", "/api/v1/inventory/sync")
-    assert numbers["droplet"]["discovered"] == 5
+    assert numbers["droplet"]["seen"] == 5
     answer = await operator.get("/api/v1/inventory")
     assert answer["count"] == len(answer["resources"]) == 5
     for resource in answer["resources"]:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from dev.stack import Stack
+from services.deployments.app import service as deployments
 from services.gateway.app import serving
 from services.gateway.gateway import Gateway
 from shared.config import Settings
@@ -39,8 +40,8 @@ async def gateway(there: World) -> AsyncIterator[Gateway]:
 
 @pytest.fixture(scope="package")
 async def inventory(there: World) -> AsyncIterator[None]:
-    """The service that answers its commands."""
-    async with running(answering, there.settings):
+    """The services that answer its commands."""
+    async with running(answering, there.settings), running(deployments, there.settings):
         yield
 
 

@@ -20,7 +20,7 @@ from shared.migrate import migrate
 from tests.gateway.answering import EFFECTS
 
 _SERVICES = Path(__file__).parents[2] / "services"
-MIGRATIONS = {name: _SERVICES / name / "migrations" for name in ("inventory", "gateway")}
+MIGRATIONS = {name: _SERVICES / name / "migrations" for name in ("inventory", "deployments", "gateway")}
 
 OPERATOR = mint("platform-admin", "ops@arcadia.test", OPERATOR_ROLES)
 ACME = mint("acme", "ann@acme.test")
@@ -35,10 +35,14 @@ class Fleet:
     tenants: dict[UUID, str | None] = field(default_factory=dict)
     projects: dict[str, UUID] = field(default_factory=dict)
     held_sync: UUID | None = None
+    deployments: dict[str, UUID] = field(default_factory=dict)
+    addon: UUID | None = None
+    draft: UUID | None = None
 
     def of(self, tenant: str | None) -> set[str]:
         """The ids of a tenant's resources."""
-        return {str(id) for id, owner in self.tenants.items() if owner == tenant}
+        resources = {str(id) for id, owner in self.tenants.items() if owner == tenant}
+        return resources | {str(id) for name, id in self.deployments.items() if name == tenant}
 
 
 @dataclass
@@ -96,7 +100,61 @@ async def _populate(admin: asyncpg.Connection[Any]) -> Fleet:
     gone = fleet.resources["acme-web-4"]
     await admin.execute("update inventory.cloud_resources set deleted_at = now(), version = 2 where id = $1", gone)
     fleet.held_sync = await _insert_held_sync(admin, [gone])
+    await _sell(admin, fleet)
     return fleet
+
+
+async def _sell(admin: asyncpg.Connection[Any], fleet: Fleet) -> None:
+    """A catalog with a plan, a draft and an addon, and a subscribed deployment of each tenant."""
+    version, fleet.draft = [
+        row["id"]
+        for row in await admin.fetch(
+            """
+            with plan as (
+              insert into deployments.plans (code, name, created_at, version)
+              values ('studio', 'Studio', now(), 1) returning id)
+            insert into deployments.plan_versions
+              (plan_id, number, status, base_price_cents, currency, created_at, published_at)
+            select id, n, case n when 1 then 'active' else 'draft' end, 5000, 'AUD', now(), case n when 1 then now() end
+            from plan, generate_series(1, 2) n
+            returning id
+            """
+        )
+    ]
+    fleet.addon = await admin.fetchval(
+        """
+        insert into deployments.addons (code, name, resource_kind, qty, price_cents, currency, created_at, version)
+        values ('storage_50gb', '50 GB', 'spaces_gb_month', 50, 750, 'AUD', now(), 1) returning id
+        """
+    )
+    for tenant in ("acme", "globex"):
+        fleet.deployments[tenant] = await admin.fetchval(
+            """
+            with deployment as (
+              insert into deployments.cloud_deployments
+                (tenant_id, slug, display_name, state, state_since, created_at, version)
+              values ($1, 'shop', $1, 'active', now(), now(), 1) returning id, tenant_id),
+            told as (
+              insert into deployments.cloud_deployment_events
+                (deployment_id, tenant_id, to_state, actor, occurred_at, version)
+              select id, tenant_id, 'active', $1, now(), 1 from deployment),
+            subscription as (
+              insert into deployments.subscriptions (deployment_id, tenant_id, plan_version_id, status,
+                current_period_start, current_period_end, started_at, version)
+              select id, tenant_id, $2, 'active', '2026-01-01', '2100-01-01', now(), 1 from deployment
+              returning id, tenant_id),
+            period as (
+              insert into deployments.subscription_periods (subscription_id, period_start, plan_version_id)
+              select id, '2026-01-01', $2 from subscription),
+            history as (
+              insert into deployments.subscription_events
+                (subscription_id, tenant_id, event_type, detail, occurred_at, version)
+              select id, tenant_id, 'started', '{}', now(), 1 from subscription)
+            select id from deployment
+            """,
+            tenant,
+            version,
+        )
 
 
 async def _insert_project(admin: asyncpg.Connection[Any], name: str, tenant: str | None) -> UUID:

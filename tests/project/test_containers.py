@@ -128,12 +128,11 @@ def test_arcadia_token_mints_what_the_gateway_accepts_in_development() -> None:
 
 
 def test_services_wait_for_servers_and_migrations() -> None:
+    servers = {"postgres": {"condition": "service_healthy"}, "kafka": {"condition": "service_healthy"}}
     for name, container in OF_SERVICES.items():
-        assert container["depends_on"] == {
-            "postgres": {"condition": "service_healthy"},
-            "kafka": {"condition": "service_healthy"},
-            "migrate": {"condition": "service_completed_successfully"},
-        }, name
+        before = "seed-catalog" if name == "deployments" else "migrate"
+        assert container["depends_on"] == servers | {before: {"condition": "service_completed_successfully"}}, name
+    assert CONTAINERS["seed-catalog"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
     assert all("test" in CONTAINERS[name]["healthcheck"] for name in ("postgres", "kafka", *OF_SERVICES, *STAND_INS))
 
 

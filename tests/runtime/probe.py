@@ -31,7 +31,7 @@ from shared.db import Connection, Database
 from shared.ids import uuid7
 from shared.jobs import JobRun
 from shared.migrate import migrate
-from shared.outcome import Meta, Outcome, Received
+from shared.outcome import Meta, Outcome, Received, Refused
 from shared.service import JobHandler, Service, Work
 from shared.wire import decode, encode
 
@@ -64,6 +64,16 @@ class Count(_Named, Command):
     """Handled in sets."""
 
     TYPE: ClassVar[str] = "arcadia.probe.count.v1"
+    TOPIC: ClassVar[str] = COMMANDS
+
+    name: str
+    note: str = ""
+
+
+class Tally(_Named, Command):
+    """Handled in sets, each with an outcome of its own."""
+
+    TYPE: ClassVar[str] = "arcadia.probe.tally.v1"
     TOPIC: ClassVar[str] = COMMANDS
 
     name: str
@@ -152,6 +162,17 @@ def probe_service(acts: Acts, keys: dict[str, Any]) -> Service[None]:
         for each in received:
             act: Act = acts.get(each.message.name, note)
             await act(each.message, conn, each.meta)
+
+    @service.on_batch(Tally)
+    async def tally(received: Sequence[Received[Tally]], conn: Connection) -> list[Outcome | Refused]:
+        outcomes: list[Outcome | Refused] = []
+        for each in received:
+            act: Act = acts.get(each.message.name, note)
+            try:
+                outcomes.append(await act(each.message, conn, each.meta) or Outcome())
+            except Refused as refusal:
+                outcomes.append(refusal)
+        return outcomes
 
     @service.on_batch(Poked)
     async def on_poked(received: Sequence[Received[Poked]], conn: Connection) -> None:

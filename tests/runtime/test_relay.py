@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from shared.bus import PUBLISH_ERRORS, Publisher, partition_of, tail
+from shared.bus import tail
 from shared.db import Database
+from shared.publisher import PUBLISH_ERRORS, Publisher, partition_of
 from shared.relay import LEASE_S, Relay
 from shared.wire import MAX_MESSAGE_BYTES
 from tests.runtime.probe import POKES, Poke, Probe, until

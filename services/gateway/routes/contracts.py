@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from litestar import Router, get
+from litestar import get
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, ConfigDict
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 import contracts
 from services.gateway.documentation import BAD_REQUEST, NOT_FOUND, answer
 from services.gateway.problems import not_found
-from services.gateway.routes.vocabulary import json_answer
+from services.gateway.routes.vocabulary import Routes, json_answer
 
 _DIRECTORY = Path(contracts.__file__).parent
 
@@ -52,4 +52,4 @@ def _asyncapi() -> bytes:
     return (_DIRECTORY / "asyncapi.json").read_bytes()
 
 
-router = Router("/v1/contracts", route_handlers=[message_schema, asyncapi], tags=["contracts"])
+router = Routes("/v1/contracts", route_handlers=[message_schema, asyncapi], tags=["contracts"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from litestar import Router, get
+from litestar import get
 from pydantic import BaseModel
+
+from services.gateway.routes.vocabulary import Routes
 
 
 class Health(BaseModel):
@@ -21,4 +23,4 @@ async def health() -> Health:
     return Health(service="arcadia-cloud", status="ok")
 
 
-router = Router("", route_handlers=[health], tags=["identity"])
+router = Routes("", route_handlers=[health], tags=["identity"])

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from litestar import Router, get, post
+from litestar import get, post
 from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
@@ -17,7 +17,7 @@ from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
 from services.gateway.routes.operations import write
-from services.gateway.routes.vocabulary import OPERATORS, Cursor, Key, Limit, json_answer
+from services.gateway.routes.vocabulary import OPERATORS, Cursor, Key, Limit, Routes, json_answer
 
 
 class HeldSync(BaseModel):
@@ -104,7 +104,7 @@ async def reject_held_sync(request: ApiRequest, held_sync_id: FromPath[UUID], ke
     return await submit(request, DecideHeldSync(held_sync_id=held_sync_id, approve=False), key)
 
 
-router = Router(
+router = Routes(
     "/inventory/held-syncs",
     route_handlers=[list_held_syncs, approve_held_sync, reject_held_sync],
     tags=["inventory"],

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Router, get, post
+from litestar import get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +19,18 @@ from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
 from services.gateway.problems import not_found
 from services.gateway.routes.operations import write
-from services.gateway.routes.vocabulary import OPERATORS, STORABLE, Cursor, Key, Limit, Name, Time, Word, json_answer
+from services.gateway.routes.vocabulary import (
+    OPERATORS,
+    STORABLE,
+    Cursor,
+    Key,
+    Limit,
+    Name,
+    Routes,
+    Time,
+    Word,
+    json_answer,
+)
 
 _EVENTS = 1000
 
@@ -240,7 +251,7 @@ async def unlink_resource(
     return await submit(request, UnlinkResource(resource_id=resource_id, effective_from=since), key)
 
 
-router = Router(
+router = Routes(
     "/inventory",
     route_handlers=[list_resources, get_resource, sync_inventory, link_resource, unlink_resource],
     tags=["inventory"],

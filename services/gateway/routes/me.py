@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from litestar import Router, get
+from litestar import get
 from pydantic import BaseModel
 
 from services.gateway.documentation import ALWAYS
 from services.gateway.gateway import ApiRequest
+from services.gateway.routes.vocabulary import Routes
 
 
 class Me(BaseModel):
@@ -25,4 +26,4 @@ async def who_am_i(request: ApiRequest) -> Me:
     return Me(tenant_id=who.tenant_id, email=who.email, roles=list(who.roles), operator=who.operator)
 
 
-router = Router("", route_handlers=[who_am_i], tags=["identity"])
+router = Routes("", route_handlers=[who_am_i], tags=["identity"])

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import orjson
-from litestar import Router, get
+from litestar import get
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
@@ -17,7 +17,7 @@ from services.gateway import operations
 from services.gateway.documentation import ALWAYS, NOT_FOUND, WRITES, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.problems import not_found
-from services.gateway.routes.vocabulary import json_answer
+from services.gateway.routes.vocabulary import Routes, json_answer
 
 
 class Operation(BaseModel):
@@ -46,10 +46,10 @@ EXAMPLE = {
 }
 
 
-def write(done: ResponseSpec) -> dict[int, ResponseSpec]:
-    """What a route that writes may answer; `done`: its success."""
+def write(done: ResponseSpec, *, status: int = 200) -> dict[int, ResponseSpec]:
+    """What a route that writes may answer; `done`: its success, and `status` that one's."""
     return WRITES | {
-        200: done,
+        status: done,
         202: answer(OperationAnswer, "Accepted; see the operation named in `Location`.", EXAMPLE),
     }
 
@@ -65,4 +65,4 @@ async def get_operation(request: ApiRequest, operation_id: FromPath[UUID]) -> AS
     return json_answer(orjson.dumps({"operation": found}, option=orjson.OPT_UTC_Z))
 
 
-router = Router("/operations", route_handlers=[get_operation], tags=["operations"])
+router = Routes("/operations", route_handlers=[get_operation], tags=["operations"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from litestar import Router, get, patch
+from litestar import get, patch
 from litestar.params import FromPath, JSONBody
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
@@ -16,7 +16,7 @@ from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
 from services.gateway.problems import Invalid, invalid
 from services.gateway.routes.operations import write
-from services.gateway.routes.vocabulary import OPERATORS, Cursor, Key, Limit, Name, json_answer
+from services.gateway.routes.vocabulary import OPERATORS, Cursor, Key, Limit, Name, Routes, json_answer
 
 
 class ProjectList(BaseModel):
@@ -56,4 +56,4 @@ async def classify_project(
     return await submit(request, ClassifyProject(project_id=project_id, fields=fields, **dict(data)), key)
 
 
-router = Router("/projects", route_handlers=[list_projects, classify_project], tags=["projects"])
+router = Routes("/projects", route_handlers=[list_projects, classify_project], tags=["projects"])

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from litestar import Router, get
+from litestar import get
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
@@ -14,7 +14,7 @@ from contracts.kinds import ResourceKind
 from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.paging import LIMIT, after
-from services.gateway.routes.vocabulary import OPERATORS, Cursor, Limit, json_answer
+from services.gateway.routes.vocabulary import OPERATORS, Cursor, Limit, Routes, json_answer
 
 _WALKED = ["project", *ResourceKind]
 
@@ -116,4 +116,4 @@ async def list_orphans(request: ApiRequest, limit: Limit = LIMIT, cursor: Cursor
     return json_answer(await request.gateway.views.orphans(after=after(cursor), limit=limit))
 
 
-router = Router("/inventory", route_handlers=[inventory_health, list_orphans], tags=["inventory"])
+router = Routes("/inventory", route_handlers=[inventory_health, list_orphans], tags=["inventory"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
+from litestar import Router
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response.base import ASGIResponse
+from litestar.types.internal_types import RouteHandlerMapItem
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from services.gateway.paging import CURSOR, LIMIT
@@ -39,6 +41,19 @@ Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=da
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=STORABLE)]
 """A string of a body."""
+
+
+class Routes(Router):
+    """A router whose paths name all their methods when asked by OPTIONS.
+
+    Litestar's own keeps the answer that it made for the first handler of a path when another joins it.
+    """
+
+    @property
+    def route_handler_method_map(self) -> dict[str, RouteHandlerMapItem]:
+        """The handlers by path and method, without those of OPTIONS: so they are made anew whenever one joins."""
+        known = super().route_handler_method_map
+        return {path: {m: h for m, h in handlers.items() if m != "OPTIONS"} for path, handlers in known.items()}
 
 
 def json_answer(body: str | bytes) -> ASGIResponse:
