@@ -17,6 +17,8 @@ BENCHMARKS = {
     "pipeline": "bench.pipeline",
     "inventory-sync": "bench.inventory_sync",
     "gateway-read": "bench.gateway_read",
+    "deployment-show": "bench.deployment_show",
+    "gateway-write": "bench.gateway_write",
 }
 _DOCS = Path(__file__).parents[1] / "docs"
 

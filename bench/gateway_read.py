@@ -5,52 +5,32 @@ Peer: `bare_gateway.py`, with the same token check, server and pool size, and th
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from statistics import median
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from bench.report import Figure, Report, middle
-from cli.services import migrations
+from bench.serving import CONNECTIONS, authorization, database, in_turns, server
 from dev.stack import Stack, free_port
-from dev.tokens import DEVELOPMENT_SECRET, mint
 from shared.config import Settings
-from shared.ids import uuid7
-from shared.migrate import migrate
 
 RESOURCES = 10_000
 TENANTS = 20
-CONNECTIONS = 64
-_SECONDS = 2.0
-_ROUNDS = 7
-_CHECKOUT = Path(__file__).parents[1]
 
 
 async def run(stack: Stack) -> Report:
     """Measure on this stack."""
-    url = await _database(stack)
-    settings = Settings(database_url=url, kafka_bootstrap_servers=[stack.kafka_bootstrap_servers])
-    await migrate(settings, migrations())
+    settings = await database(stack)
     ids = await _fill(settings)
     requests = {"GET /inventory?limit=20": _lists(), "GET /inventory/:id": _shows(ids)}
     figures, notes = [], {}
     ours, bare = free_port(), free_port()
     with (
-        _server(["-m", "cli.main", "run", "gateway"], url, stack, ours, "/api/health"),
-        _server(["-m", "bench.bare_gateway", str(bare)], url, stack, bare, "/api/v1/inventory"),
+        server(["-m", "cli.main", "run", "gateway"], settings, ours, "/api/health"),
+        server(["-m", "bench.bare_gateway", str(bare)], settings, bare, "/api/v1/inventory"),
     ):
         for name, wanted in requests.items():
-            rounds = _in_turns(ours, bare, wanted)
+            rounds = in_turns(ours, bare, wanted)
             figures.append(
                 Figure(
                     name,
@@ -65,28 +45,6 @@ async def run(stack: Stack) -> Report:
                 round(median(one["p99_ms"] for one in each), 1) for each in zip(*rounds, strict=True)
             ]
     return Report("gateway-read", f"Reads at {CONNECTIONS} connections over {RESOURCES:,} resources", figures, notes)
-
-
-def _in_turns(ours: int, bare: int, requests: list[list[str]]) -> list[tuple[dict[str, float], dict[str, float]]]:
-    """Both in turns, so that a slow moment of the machine hits both."""
-    return [(_load(ours, requests), _load(bare, requests)) for _ in range(_ROUNDS)]
-
-
-def _load(port: int, requests: list[list[str]]) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.http_load", str(port), str(CONNECTIONS), str(_SECONDS)]
-    done = subprocess.run(
-        command, input=json.dumps(requests).encode(), stdout=subprocess.PIPE, check=True, cwd=_CHECKOUT, timeout=120
-    )
-    measured: dict[str, float] = json.loads(done.stdout)
-    return measured
-
-
-async def _database(stack: Stack) -> str:
-    admin = await asyncpg.connect(stack.database_url)
-    name = f"bench_{uuid7().hex}"
-    await admin.execute(f"create database {name}")
-    await admin.close()
-    return urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
 
 
 async def _fill(settings: Settings) -> list[tuple[str, str]]:
@@ -117,47 +75,10 @@ async def _fill(settings: Settings) -> list[tuple[str, str]]:
     return [(row["tenant_id"], str(row["id"])) for row in rows]
 
 
-def _authorization(tenant: str) -> str:
-    return f"Bearer {mint(tenant, f'dev@{tenant}.example')}"
-
-
 def _lists() -> list[list[str]]:
-    return [["/api/v1/inventory?limit=20", _authorization(f"tenant-{n}")] for n in range(TENANTS)]
+    return [["/api/v1/inventory?limit=20", authorization(f"tenant-{n}")] for n in range(TENANTS)]
 
 
 def _shows(ids: list[tuple[str, str]]) -> list[list[str]]:
-    tokens = {f"tenant-{n}": _authorization(f"tenant-{n}") for n in range(TENANTS)}
+    tokens = {f"tenant-{n}": authorization(f"tenant-{n}") for n in range(TENANTS)}
     return [[f"/api/v1/inventory/{id}", tokens[tenant]] for tenant, id in ids[:2000]]
-
-
-@contextmanager
-def _server(command: list[str], database_url: str, stack: Stack, port: int, path: str) -> Iterator[None]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "DATABASE_URL": database_url,
-        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
-        "JWT_SECRETS": json.dumps([DEVELOPMENT_SECRET]),
-        "GATEWAY_PORT": str(port),
-        "RATE_LIMIT_PER_MINUTE": "0",
-        "LOG_LEVEL": "WARNING",
-    }
-    process = subprocess.Popen([sys.executable, *command], env=environment, cwd=_CHECKOUT)
-    try:
-        _wait(f"http://127.0.0.1:{port}{path}")
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait(url: str) -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(url, timeout=1)  # noqa: S310 - loopback
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError(f"{url} does not answer")

@@ -1,7 +1,9 @@
 """`python -m bench.http_load PORT CONNECTIONS SECONDS`: a plain HTTP load on 127.0.0.1, in a process of its own.
 
-Standard input: a JSON list of [path, authorization]. Standard output: {"requests_per_s", "p50_ms", "p99_ms"}.
-Keep-alive connections, one request at a time on each, in turns over the paths; any status but 200 is an error.
+Standard input: a JSON list of [path, authorization] or [path, authorization, body], the latter for POST; or a list of
+such lists, one for each connection. Standard output: {"requests", "requests_per_s", "p50_ms", "p99_ms"}; `requests` are
+all that were answered, also before the measured time and after it.
+Keep-alive connections, one request at a time on each, in turns; any status but 200 is an error.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from bench.report import percentile
 class Connection(asyncio.Protocol):
     """One connection: sends the next request when the answer to the last is complete."""
 
-    def __init__(self, requests: list[bytes], offset: int, latencies: list[float]) -> None:
-        self._requests = cycle(requests[offset:] + requests[:offset])
+    def __init__(self, requests: list[bytes], latencies: list[float]) -> None:
+        self._requests = cycle(requests)
         self._latencies = latencies
         self._received = b""
         self._sent_at = 0.0
+        self.answered = 0
+        self.ending = False
         self.failed: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,45 +49,69 @@ class Connection(asyncio.Protocol):
             return
         self._latencies.append(time.perf_counter() - self._sent_at)
         self._received = b""
-        self._send()
+        self.answered += 1
+        if self.ending:
+            self._transport.close()
+        else:
+            self._send()
 
     def _send(self) -> None:
         self._sent_at = time.perf_counter()
         self._transport.write(next(self._requests))
 
 
-async def load(port: int, connections: int, seconds: float, requests: list[bytes]) -> dict[str, float]:
-    """Keep `connections` busy for a while; a second before that is not counted."""
+async def load(port: int, seconds: float, requests: list[list[bytes]]) -> dict[str, float]:
+    """Keep a connection for each list of requests busy for a while; a second before that is not counted."""
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
     opened = [
-        await loop.create_connection(partial(Connection, requests, n * 7 % len(requests), latencies), "127.0.0.1", port)
-        for n in range(connections)
+        await loop.create_connection(partial(Connection, each, latencies), "127.0.0.1", port) for each in requests
     ]
     await asyncio.sleep(1)
     latencies.clear()
     started = time.perf_counter()
     await asyncio.sleep(seconds)
     elapsed, measured = time.perf_counter() - started, list(latencies)
-    for transport, _ in opened:
-        transport.close()
+    await _ended(opened)
     failed = [protocol.failed for _, protocol in opened if protocol.failed]
     if failed:
         raise SystemExit(f"an answer was not 200: {failed[0]}")
     return {
+        "requests": sum(protocol.answered for _, protocol in opened),
         "requests_per_s": len(measured) / elapsed,
         "p50_ms": percentile(measured, 0.5) * 1000,
         "p99_ms": percentile(measured, 0.99) * 1000,
     }
 
 
+async def _ended(opened: list[tuple[asyncio.Transport, Connection]]) -> None:
+    """Let every request that is under way be answered, for some seconds at most."""
+    for _, protocol in opened:
+        protocol.ending = True
+    for _ in range(500):
+        if all(transport.is_closing() for transport, _ in opened):
+            return
+        await asyncio.sleep(0.02)
+    raise SystemExit("some requests were not answered within 10 s")
+
+
+def _encoded(port: int, path: str, authorization: str, body: str | None = None) -> bytes:
+    head = f"{path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: {authorization}\r\n"
+    if body is None:
+        return f"GET {head}\r\n".encode()
+    return f"POST {head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+
+
 def main() -> None:
     port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    requests = [
-        f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: {authorization}\r\n\r\n".encode()
-        for path, authorization in json.load(sys.stdin)
-    ]
-    print(json.dumps(asyncio.run(load(port, connections, seconds, requests))))
+    given = json.load(sys.stdin)
+    if isinstance(given[0][0], list):
+        requests = [[_encoded(port, *each) for each in own] for own in given]
+    else:
+        shared = [_encoded(port, *each) for each in given]
+        offsets = [n * 7 % len(shared) for n in range(connections)]
+        requests = [shared[offset:] + shared[:offset] for offset in offsets]
+    print(json.dumps(asyncio.run(load(port, seconds, requests))))
 
 
 if __name__ == "__main__":
