@@ -18,7 +18,7 @@ from shared.db import CONTENTION, Connection, is_away
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery
 from shared.inbox import Recorded
-from shared.outbox import Row, Sender, meta_of
+from shared.outbox import Row, Sender, Written, meta_of
 from shared.outcome import Meta, Outcome, Received, Refused
 from shared.service import BatchHandler, Handler, Job, Service
 from shared.telemetry import span
@@ -48,6 +48,7 @@ class Batch:
         careful: bool = True,
     ) -> None:
         self.rows: list[Row] = []
+        self.written: Written | None = None
         self.jobs: list[tuple[Job, str, Delivery]] = []
         self.failures = 0
         self._service = service
@@ -292,7 +293,8 @@ class Batch:
             await self._write_held()
         if self.jobs:
             await job_store.insert(self._conn, self.jobs)
-        await outbox.insert_with_outcomes(self._conn, self.rows, self._recorded, self._now)
+        if self.rows or self._recorded:
+            self.written = await outbox.insert_with_outcomes(self._conn, self.rows, self._recorded, self._now)
 
     async def _write_held(self) -> None:
         if self._hold:

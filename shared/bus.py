@@ -40,7 +40,7 @@ _REFETCH_MS = 100
 # A fetch that goes out without a busy partition makes that partition wait: with aiokafka's 500 ms, p50 is 543 ms.
 _FETCH_MAX_WAIT_MS = 50
 _COMMIT_S = 5.0
-_COMMIT_EVERY_S = 0.1
+_COMMIT_EVERY_S = 0.5
 _GRACE_S = 20.0  # for the batch in hand, at the end
 _LEADERS_S = 30.0
 

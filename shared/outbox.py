@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self, TypeAlias
 from uuid import UUID
 
 import structlog
+from asyncpg import Record
 
 from contracts.message import Envelope, Event, Message, Reply
 from contracts.topics import TOPICS
@@ -30,6 +33,26 @@ class Row:
     key: str
     type: str
     payload: bytes | None
+
+
+Stored: TypeAlias = tuple[int, str, str, bytes | None]
+"""A message in the outbox: its position, topic, key and payload."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a statement put into the outbox. `alone`: it saw nothing else there. `since`: when it began, monotonic."""
+
+    rows: list[Stored]
+    alone: bool
+    since: float
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], inserted: Sequence[Record], since: float) -> Self:
+        """Of rows of which some were inserted: (id, position, alone)."""
+        row_of = {row.id: row for row in rows}
+        stored = [(position, (row := row_of[id]).topic, row.key, row.payload) for id, position, _ in inserted]
+        return cls(stored, bool(inserted) and inserted[0]["alone"], since)
 
 
 @dataclass(frozen=True)
@@ -115,33 +138,28 @@ def meta_of(envelope: Envelope, now: datetime) -> Meta:
     )
 
 
-async def insert(conn: Connection, rows: Sequence[Row]) -> None:
+async def insert(conn: Connection, rows: Sequence[Row]) -> Written:
     """Put messages into the outbox of this transaction, in order."""
-    if rows:
-        await conn.execute(
-            """
-            insert into outbox (id, aggregatetype, aggregateid, type, payload)
-            select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
-            """,
-            *_columns(rows),
-        )
+    return await insert_with_outcomes(conn, rows, {}) if rows else Written([], alone=False, since=0)
 
 
 async def insert_with_outcomes(
-    conn: Connection, rows: Sequence[Row], outcomes: Mapping[UUID, Recorded], now: datetime
-) -> None:
+    conn: Connection, rows: Sequence[Row], outcomes: Mapping[UUID, Recorded], now: datetime | None = None
+) -> Written:
     """Put messages into the outbox and the outcomes of commands beside their claims in the inbox, in one round trip."""
-    if not outcomes:
-        return await insert(conn, rows)
-    await conn.execute(
+    since = time.monotonic()
+    inserted = await conn.fetch(
         """
         with recorded as (
           update inbox set status = o.status, result = o.result, code = o.code, detail = o.detail, decided_at = $11
           from unnest($6::uuid[], $7::text[], $8::jsonb[], $9::text[], $10::jsonb[])
             as o(id, status, result, code, detail)
-          where inbox.id = o.id)
-        insert into outbox (id, aggregatetype, aggregateid, type, payload)
-        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+          where inbox.id = o.id),
+        sent as (
+          insert into outbox (id, aggregatetype, aggregateid, type, payload)
+          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+          returning id, position)
+        select id, position, (select position from outbox order by position limit 1) is null as alone from sent
         """,
         *_columns(rows),
         list(outcomes),
@@ -151,7 +169,7 @@ async def insert_with_outcomes(
         [o.detail for o in outcomes.values()],
         now,
     )
-    return None
+    return Written.of(rows, inserted, since)
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[UUID], list[str], list[str], list[str], list[bytes | None]]:
@@ -164,7 +182,7 @@ def _columns(rows: Sequence[Row]) -> tuple[list[UUID], list[str], list[str], lis
     )
 
 
-async def oldest(conn: Connection, limit: int, limit_bytes: int) -> list[tuple[int, str, str, bytes | None]]:
+async def oldest(conn: Connection, limit: int, limit_bytes: int) -> list[Stored]:
     """The first messages in the outbox, as many as fit the limits and at least one: (position, topic, key, payload)."""
     rows = await conn.fetch(
         """

@@ -76,7 +76,7 @@ class Process:
 
     def _wake(self, batch: Batch) -> None:
         if batch.rows:
-            self.relay.wake()
+            self.relay.wake(batch.written)
         if batch.jobs:
             self.worker.wake()
 
@@ -106,9 +106,9 @@ class Process:
             if outcome is None:
                 return False
             rows = self.sender.rows(outcome, Meta(uuid7(), now, actor=self.service.name))
-            await outbox.insert(conn, rows)
+            written = await outbox.insert(conn, rows)
         if rows:
-            self.relay.wake()
+            self.relay.wake(written)
         return True
 
     async def _heartbeat(self) -> None:

@@ -21,8 +21,10 @@ import structlog
 from shared import metrics, outbox
 from shared.config import Settings
 from shared.db import OUTAGES, Database, session_settings
+from shared.outbox import Stored, Written
 from shared.pause import jittered, pause
 from shared.publisher import PUBLISH_ERRORS, Publisher
+from shared.shortcut import Shortcut
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +44,7 @@ _LONGEST_PAUSE_S = 2.0
 class Relay:
     """One service process's relay: leads when it can, stands by otherwise.
 
-    `wake()` after each commit that wrote to the outbox: it reaches the leader wherever it runs.
+    `wake` after each commit that wrote to the outbox: it reaches the leader wherever it runs.
     """
 
     def __init__(self, settings: Settings, database: Database, service: str) -> None:
@@ -53,12 +55,23 @@ class Relay:
         self._database = database
         self._lease_until = 0.0
         self._due = asyncio.Event()
+        self._shortcut = Shortcut()
         self._notify_due = asyncio.Event()
         self._channel = f"{database.schema}_outbox"
 
-    def wake(self) -> None:
-        """Say that the outbox has something. Cheap; any number of calls until the relay looks count as one."""
-        (self._due if self.leading else self._notify_due).set()
+    def wake(self, written: Written | None = None) -> None:
+        """Say that the outbox has something, and what, if it is known. Cheap."""
+        if not self.leading:
+            self._notify_due.set()
+        elif written is None:
+            self._look()
+        else:
+            self._shortcut.offer(written)
+            self._due.set()
+
+    def _look(self) -> None:
+        self._shortcut.look()
+        self._due.set()
 
     async def run(self) -> None:
         """Relay until cancelled; then hand the lease over."""
@@ -109,6 +122,7 @@ class Relay:
     async def _publish_for_a_while(self) -> bool:
         """Publish while the lease holds, for one publisher's life at most. Gives whether it still holds."""
         end = time.monotonic() + PUBLISHER_LIFE_S
+        self._shortcut.look()  # whatever an earlier publisher had left to do
         async with Publisher.open(self._settings, f"{self.service}-relay") as publisher:
             while await self._renew():
                 if time.monotonic() > end:
@@ -119,20 +133,29 @@ class Relay:
 
     async def _rest(self) -> None:
         await pause(self._due, _POLL_S)
+        if not self._due.is_set():
+            self._shortcut.look()
         self._due.clear()
 
     async def _publish(self, publisher: Publisher) -> bool:
         """Publish what is in the outbox, as much as goes at once. Gives whether there was more of it."""
+        rows = self._shortcut.take()
+        if rows is None:
+            rows = await self._oldest()
+        if not rows:
+            return False
+        await self._send(publisher, rows)
         async with self._database.connection() as conn:
-            rows = await outbox.oldest(conn, _BATCH, _BATCH_BYTES)
-            if not rows:
-                return False
-            await self._send(publisher, rows)
             await outbox.delete(conn, [position for position, *_ in rows])
         metrics.PUBLISHED.labels(self.service).inc(len(rows))
         return len(rows) == _BATCH or sum(len(payload or b"") for *_, payload in rows) >= _BATCH_BYTES
 
-    async def _send(self, publisher: Publisher, rows: Sequence[tuple[int, str, str, bytes | None]]) -> None:
+    async def _oldest(self) -> list[Stored]:
+        async with self._database.connection() as conn:
+            with self._shortcut.looking():
+                return await outbox.oldest(conn, _BATCH, _BATCH_BYTES)
+
+    async def _send(self, publisher: Publisher, rows: Sequence[Stored]) -> None:
         remaining = self._lease_until - time.monotonic()
         if remaining < SEND_TIMEOUT_S:
             raise TimeoutError("the relay's lease is nearly over")
@@ -140,6 +163,8 @@ class Relay:
 
     async def _acquire(self) -> bool:
         asked = time.monotonic()
+        if asked >= self._lease_until:  # another may have led meanwhile
+            self._shortcut.look()
         row = await self._database.pool.fetchval(
             """
             insert into relay_lease (holder, expires_at) values ($1, clock_timestamp() + $2 * interval '1 second')
@@ -169,8 +194,8 @@ class Relay:
         settings = session_settings(self._database.schema, f"arcadia-{self.service}-listen")
         conn = await asyncpg.connect(self._database.url, timeout=10, server_settings=settings)
         try:
-            await conn.add_listener(self._channel, lambda *_: self._due.set())
-            self._due.set()  # whatever came while nobody listened
+            await conn.add_listener(self._channel, lambda *_: self._look())
+            self._look()  # whatever came while nobody listened
             while True:
                 await asyncio.sleep(1)
                 if conn.is_closed():

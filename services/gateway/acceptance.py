@@ -14,7 +14,7 @@ from services.gateway import store
 from services.gateway.answers import Answer
 from services.gateway.store import Operation
 from shared.db import Database
-from shared.outbox import Row
+from shared.outbox import Row, Written
 
 I = TypeVar("I")  # noqa: E741 - what goes in
 O = TypeVar("O")  # noqa: E741 - what comes out
@@ -25,7 +25,7 @@ _AT_ONCE = 200
 class Acceptance:
     """Writes operations, each with its command, and their final answers."""
 
-    def __init__(self, database: Database, wake_relay: Callable[[], None]) -> None:
+    def __init__(self, database: Database, wake_relay: Callable[[Written], None]) -> None:
         self._database = database
         self._wake_relay = wake_relay
         self._accept = Together(self._accept_all)
@@ -43,10 +43,10 @@ class Acceptance:
         first = {operation.id: (operation, row) for operation, row in reversed(wanted)}
         ordered = [first[id] for id in sorted(first)]  # two gateways that have the same wait, and cannot deadlock
         async with self._database.connection() as conn:
-            inserted = await store.insert_operations(conn, ordered)
+            inserted, written = await store.insert_operations(conn, ordered)
             earlier = await store.list_operations(conn, sorted(first.keys() - inserted))
         if inserted:
-            self._wake_relay()
+            self._wake_relay(written)
         return [earlier.get(operation.id) or first[operation.id][0] for operation, _ in wanted]
 
     async def _keep_all(self, answers: Sequence[tuple[UUID, Answer]]) -> list[Answer]:

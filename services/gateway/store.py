@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from uuid import UUID
 from services.gateway.auth import Identity
 from shared.db import Connection, Database
 from shared.inbox import Recorded
-from shared.outbox import Row
+from shared.outbox import Row, Written
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,12 @@ class Operation:
     answer: tuple[int, bytes] | None = None
 
 
-async def insert_operations(conn: Connection, accepted: Sequence[tuple[Operation, Row]]) -> set[UUID]:
+async def insert_operations(conn: Connection, accepted: Sequence[tuple[Operation, Row]]) -> tuple[set[UUID], Written]:
     """Insert operations, each with its command in the outbox; gives the ids of those that were not there already.
 
     Waits for a transaction that is inserting the same. (One statement, and so a transaction by itself.)
     """
+    since = time.monotonic()
     operations, commands = [operation for operation, _ in accepted], [row for _, row in accepted]
     rows = await conn.fetch(
         """
@@ -196,8 +198,9 @@ async def insert_operations(conn: Connection, accepted: Sequence[tuple[Operation
           select id, topic, key, type, payload
           from unnest($1::uuid[], $10::text[], $11::text[], $8::text[], $12::bytea[])
             as c(id, topic, key, type, payload)
-          join accepted using (id))
-        select id from accepted
+          join accepted using (id)
+          returning id, position)
+        select id, position, (select position from outbox order by position limit 1) is null as alone from sent
         """,
         [each.id for each in operations],
         [each.tenant_id for each in operations],
@@ -212,7 +215,7 @@ async def insert_operations(conn: Connection, accepted: Sequence[tuple[Operation
         [row.key for row in commands],
         [row.payload for row in commands],
     )
-    return {row["id"] for row in rows}
+    return {row["id"] for row in rows}, Written.of(commands, rows, since)
 
 
 async def list_operations(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Operation]:

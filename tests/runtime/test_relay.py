@@ -26,7 +26,7 @@ _INSERT = """
 
 
 @asynccontextmanager
-async def _relaying(probe: Probe, *, leading: bool = True) -> AsyncIterator[Relay]:
+async def relaying(probe: Probe, *, leading: bool = True) -> AsyncIterator[Relay]:
     """A relay in a process of its own, as far as the relay can tell."""
     database = await Database.of_service(probe.settings, "probe")
     relay = Relay(probe.settings, database, "probe")
@@ -47,18 +47,19 @@ async def _leads(relay: Relay) -> bool:
 
 async def _insert_and_wait(probe: Probe) -> None:
     await probe.database.pool.execute(_INSERT, POKES, 1, 1)
-    await _sent(probe, 10)
+    await sent(probe, 10)
 
 
-async def _sent(probe: Probe, seconds: float) -> None:
+async def sent(probe: Probe, seconds: float) -> None:
+    """Wait until the outbox is empty."""
     await probe.row("select 1 where not exists (select from outbox)", seconds=seconds)
 
 
 async def test_a_large_outbox_goes_out_once_and_in_order_per_key(own_probe: Probe) -> None:
     count, keys = 20_000, 50
     await own_probe.database.pool.execute(_INSERT, POKES, count, keys)
-    async with _relaying(own_probe):
-        await _sent(own_probe, 20)
+    async with relaying(own_probe):
+        await sent(own_probe, 20)
     values = [int(value) for value in await own_probe.read(POKES) if value]
     assert sorted(values) == list(range(1, count + 1))
     for key in range(keys):
@@ -76,8 +77,8 @@ async def test_the_largest_message_goes_out_comes_in_and_holds_up_nothing(own_pr
         largest,
     )
     await own_probe.database.pool.execute(_INSERT, POKES, 3, 1)
-    async with _relaying(own_probe):
-        await _sent(own_probe, 10)
+    async with relaying(own_probe):
+        await sent(own_probe, 10)
     values = await own_probe.read(POKES)
     assert sorted(len(value or b"") for value in values) == [1, 1, 1, MAX_MESSAGE_BYTES]
 
@@ -101,8 +102,8 @@ async def test_of_two_publishers_of_one_name_the_older_puts_nothing_after_the_ne
 async def test_what_a_hung_leader_still_holds_goes_nowhere_when_it_wakes(own_probe: Probe) -> None:
     async with Publisher.open(own_probe.settings, "probe-relay") as hung:
         await own_probe.database.pool.execute(_INSERT, POKES, 2, 1)
-        async with _relaying(own_probe):
-            await _sent(own_probe, 10)
+        async with relaying(own_probe):
+            await sent(own_probe, 10)
         with pytest.raises(PUBLISH_ERRORS):
             await hung.send_all([(POKES, "key 0", b"1")], 5)
     assert await own_probe.read(POKES) == [b"1", b"2"]
@@ -112,7 +113,7 @@ async def test_a_leader_makes_itself_known_to_the_broker_anew_before_that_forget
     own_probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.relay.PUBLISHER_LIFE_S", 0.5)
-    async with _relaying(own_probe):
+    async with relaying(own_probe):
         await _insert_and_wait(own_probe)
         async with Publisher.open(own_probe.settings, "probe-relay") as between:
             await asyncio.sleep(1.5)
@@ -128,9 +129,9 @@ async def test_a_dead_leaders_lease_is_waited_out_and_no_longer(own_probe: Probe
     )
     await own_probe.database.pool.execute(_INSERT, POKES, 1, 1)
     began = time.monotonic()
-    async with _relaying(own_probe):
+    async with relaying(own_probe):
         assert time.monotonic() - began > 1.5
-        await _sent(own_probe, 3)
+        await sent(own_probe, 3)
     assert time.monotonic() - began < 2 + LEASE_S / 4 + 3
 
 
@@ -139,15 +140,15 @@ async def test_a_leader_that_stops_hands_over_at_once(own_probe: Probe) -> None:
     for _ in range(2):
         await own_probe.database.pool.execute(_INSERT, POKES, 1, 1)
         began = time.monotonic()
-        async with _relaying(own_probe):
+        async with relaying(own_probe):
             handed_over.append(time.monotonic() - began)
-            await _sent(own_probe, 5)
+            await sent(own_probe, 5)
     assert handed_over[1] < LEASE_S / 4
 
 
 async def test_a_commit_in_a_replica_that_does_not_lead_goes_out_at_once(own_probe: Probe) -> None:
     """By the notification: the leader's own look comes every 250 ms."""
-    async with _relaying(own_probe), _relaying(own_probe, leading=False) as other:
+    async with relaying(own_probe), relaying(own_probe, leading=False) as other:
         assert not other.leading
         await asyncio.sleep(0.5)  # until it listens
         times = []
@@ -156,7 +157,7 @@ async def test_a_commit_in_a_replica_that_does_not_lead_goes_out_at_once(own_pro
             await own_probe.database.pool.execute(_INSERT, POKES, 1, 1)
             committed = time.monotonic()
             other.wake()
-            await _sent(own_probe, 3)
+            await sent(own_probe, 3)
             times.append(time.monotonic() - committed)
     assert statistics.median(times) < 0.08, times
 
@@ -175,7 +176,7 @@ async def test_the_relay_chooses_the_partition_that_kafkas_clients_choose(own_pr
 async def test_a_tail_from_now_misses_nothing_that_comes_after(own_probe: Probe) -> None:
     async with tail(own_probe.settings, [POKES]) as consumer:
         await own_probe.database.pool.execute(_INSERT, POKES, 5, 5)
-        async with _relaying(own_probe), asyncio.timeout(10):
+        async with relaying(own_probe), asyncio.timeout(10):
             values = {(await consumer.getone()).value for _ in range(5)}
     assert values == {b"1", b"2", b"3", b"4", b"5"}
 

@@ -1,0 +1,162 @@
+"""The shortcut: a lone message is published without a look into the outbox, and never out of turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+
+from shared import outbox
+from shared.db import Database
+from shared.outbox import Row, Stored, Written
+from shared.relay import Relay
+from shared.shortcut import Shortcut
+from tests.runtime.probe import POKES, Probe
+from tests.runtime.test_relay import relaying, sent
+
+_ROW: Stored = (1, POKES, "key", b"1")
+
+
+def _written(*rows: Stored, alone: bool = True) -> Written:
+    return Written(list(rows), alone, time.monotonic())
+
+
+def _looked() -> Shortcut:
+    shortcut = Shortcut()
+    with shortcut.looking():
+        pass
+    return shortcut
+
+
+def test_what_is_alone_since_the_last_look_is_known() -> None:
+    shortcut = _looked()
+    assert shortcut.take() == []
+    later = (2, *_ROW[1:])
+    shortcut.offer(_written(later))
+    shortcut.offer(_written(_ROW))
+    assert shortcut.take() == [_ROW, later]
+    assert shortcut.take() == []
+
+
+def test_before_the_first_look_nothing_is_known() -> None:
+    shortcut = Shortcut()
+    shortcut.offer(_written(_ROW))
+    assert shortcut.take() is None
+
+
+def test_beside_others_a_message_waits_for_the_look() -> None:
+    shortcut = _looked()
+    shortcut.offer(_written(_ROW, alone=False))
+    assert shortcut.take() is None
+
+
+def test_a_look_finds_what_was_offered_as_well() -> None:
+    """So it is not published once more, after what may be later."""
+    shortcut = _looked()
+    shortcut.offer(_written(_ROW))
+    shortcut.look()
+    assert shortcut.take() is None
+    with shortcut.looking():
+        pass
+    assert shortcut.take() == []
+
+
+def test_what_was_written_before_a_look_or_during_it_may_have_been_found_by_it() -> None:
+    shortcut = _looked()
+    before = _written(_ROW)
+    with shortcut.looking():
+        shortcut.offer(_written(_ROW))
+    assert shortcut.take() is None
+    with shortcut.looking():
+        pass
+    shortcut.offer(before)
+    assert shortcut.take() is None
+
+
+def test_many_at_once_are_left_to_a_look() -> None:
+    shortcut = _looked()
+    shortcut.offer(_written(*[(n, *_ROW[1:]) for n in range(1000)]))
+    assert shortcut.take() is None
+
+
+async def _insert(probe: Probe, value: bytes) -> Written:
+    async with probe.database.transaction() as conn:
+        return await outbox.insert(conn, [Row(uuid4(), POKES, "key", "x", value)])
+
+
+@asynccontextmanager
+async def _waiting(probe: Probe) -> AsyncIterator[Relay]:
+    """A leader that has looked, and waits."""
+    async with relaying(probe) as relay:
+        await _insert(probe, b"first")
+        relay.wake()
+        await sent(probe, 10)
+        await asyncio.sleep(0.1)
+        yield relay
+
+
+def _otherwise(written: Written) -> Written:
+    """The same, with other words: where those go out, nobody looked."""
+    return Written([(*row[:3], b"offered") for row in written.rows], written.alone, written.since)
+
+
+async def test_a_lone_message_goes_out_without_a_look(own_probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.relay._POLL_S", 60)
+    async with _waiting(own_probe) as relay:
+        for _ in range(3):
+            relay.wake(_otherwise(await _insert(own_probe, b"stored")))
+            await sent(own_probe, 5)
+    assert await own_probe.read(POKES) == [b"first", *[b"offered"] * 3]
+
+
+async def test_what_another_wrote_before_goes_first(own_probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.relay._POLL_S", 60)
+    async with _waiting(own_probe) as relay:
+        await _insert(own_probe, b"another's")  # whose notification is under way
+        relay.wake(await _insert(own_probe, b"ours"))
+        await sent(own_probe, 5)
+    assert await own_probe.read(POKES) == [b"first", b"another's", b"ours"]
+
+
+async def test_after_its_lease_lapsed_a_leader_trusts_nothing_that_was_offered(
+    own_probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another may have led meanwhile, and published it, and more."""
+    monkeypatch.setattr("shared.relay._POLL_S", 60)
+    async with _waiting(own_probe) as relay:
+        written = await _insert(own_probe, b"stored")
+        relay._lease_until = time.monotonic() - 1
+        relay.wake(_otherwise(written))
+        await sent(own_probe, 5)
+    assert await own_probe.read(POKES) == [b"first", b"stored"]
+
+
+async def test_the_order_of_a_key_holds_over_two_replicas_that_write(own_probe: Probe) -> None:
+    keys, writes = 3, 120
+    async with relaying(own_probe) as leader, relaying(own_probe, leading=False) as other:
+        await asyncio.sleep(0.5)
+
+        async def write(relay: Relay, database: Database, number: int) -> None:
+            key = f"key {number % keys}"
+            await asyncio.sleep(number * 0.007)  # now alone, now together
+            async with database.transaction() as conn:
+                version = await conn.fetchval(
+                    """
+                    insert into seen as s (name, version) values ($1, 1)
+                    on conflict (name) do update set version = s.version + 1 returning version
+                    """,
+                    key,
+                )
+                written = await outbox.insert(conn, [Row(uuid4(), POKES, key, "x", str(version).encode())])
+            relay.wake(written)
+
+        sides = ((leader, own_probe.database), (other, own_probe.database))
+        await asyncio.gather(*(write(*sides[n % 2], n) for n in range(writes)))
+        await sent(own_probe, 10)
+    for key in range(keys):
+        versions = [int(value or 0) for value in await own_probe.read(POKES, key=f"key {key}")]
+        assert versions == list(range(1, writes // keys + 1))
