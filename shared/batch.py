@@ -185,9 +185,10 @@ class Batch:
     async def _handle_set(self, handler: BatchHandler, run: Sequence[Delivery]) -> None:
         """A run through its batch handler; a failing run is halved until the culprit is alone."""
         run = [delivery for delivery in run if not self._waits(delivery)]
-        if len(run) == 1 and self._careful:
+        if not run:
+            return
+        if self._careful and len(run) == 1:
             await self._handle_one(_of_one(handler), run[0])
-        if len(run) <= self._careful:
             return
         try:
             decided = await self._ask_all(handler, run)

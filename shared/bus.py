@@ -9,11 +9,12 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import ConsumerStoppedError, KafkaError, TopicAlreadyExistsError
 from faststream import AckPolicy
@@ -80,8 +81,8 @@ def _security(settings: Settings) -> BaseSecurity | None:
 class Subscription:
     """A consumer of some topics as one member of a group, by FastStream, in batches.
 
-    `handle` gets the records of a batch. Their offsets are committed when it returns; when it raises, all partitions of
-    the batch are rewound and it gets them again.
+    `handle` gets the records of a batch. Their offsets are committed soon after it returns; when it raises, all
+    partitions of the batch are rewound and it gets them again.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Subscription:
             session_timeout_ms=int(settings.kafka_session_timeout_s * 1000),
             heartbeat_interval_ms=int(settings.kafka_session_timeout_s * 1000 / 5),
             auto_offset_reset="earliest",
+            listener=self._commits,
             # Every other policy commits a failed message away: ACK at once, MANUAL with the next acknowledgement.
             ack_policy=AckPolicy.NACK_ON_ERROR,
             parser=self._parse,
@@ -226,7 +228,7 @@ class Subscription:
         return batch
 
 
-class _Commits:
+class _Commits(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
     """Commits the offsets of what was handled, some times a second, and beside the handling.
 
     A commit after each batch takes as long as the batch, and Kafka's time with it. Nobody misses one that is late: the
@@ -254,21 +256,35 @@ class _Commits:
         """Commit until cancelled."""
         while True:
             await asyncio.sleep(_COMMIT_EVERY_S)
-            await self._commit()
+            try:
+                await self._commit()
+            except Exception:
+                log.exception("offsets are not committed")
+
+    async def on_partitions_revoked(self, revoked: AbstractSet[TopicPartition]) -> None:
+        """Commit before others get them, and forget them: here they are of the past when they come back."""
+        await self._commit()
+        self._handled = {tp: offset for tp, offset in self._handled.items() if tp not in revoked}
+
+    async def on_partitions_assigned(self, assigned: AbstractSet[TopicPartition]) -> None:
+        """Nothing: what is read of them begins where the group has committed."""
 
     async def _commit(self) -> None:
         """Commit in bounded time: aiokafka waits for as long as Kafka is away."""
-        if self.consumer is None or not self._handled:
+        if self.consumer is None:
             return
         assigned = self.consumer.assignment()  # another consumer has the others by now
-        offsets = {tp: offset for tp, offset in self._handled.items() if tp in assigned}
-        self._handled = {}
+        self._handled = {tp: offset for tp, offset in self._handled.items() if tp in assigned}
+        offsets = dict(self._handled)
+        if not offsets:
+            return
         try:
             async with asyncio.timeout(_COMMIT_S):
                 await self.consumer.commit(offsets)
         except (KafkaError, TimeoutError) as error:
-            self._handled = offsets | self._handled
             log.info("offsets are not committed yet", error=f"{type(error).__name__}: {error}")
+        else:
+            self._handled = {tp: offset for tp, offset in self._handled.items() if offsets.get(tp) != offset}
 
 
 class _Batch(KafkaAckableMessage):

@@ -13,7 +13,7 @@ from uuid import UUID
 from services.gateway import store
 from services.gateway.answers import Answer
 from services.gateway.store import Operation
-from shared.db import Database
+from shared.db import Database, DatabaseAway
 from shared.outbox import Row, Written
 
 I = TypeVar("I")  # noqa: E741 - what goes in
@@ -76,20 +76,23 @@ class Together(Generic[I, O]):
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-                await self._done(batch)
+                await self._done([each for each in batch if not each[1].done()])  # not for those who gave up meanwhile
         finally:
             self._worker = None
 
     async def _done(self, batch: Sequence[tuple[I, asyncio.Future[O]]]) -> None:
         """Do the work for these; where it fails, for each alone, so that nobody suffers from another's item."""
+        if not batch:
+            return
         try:
             results = await self._work([item for item, _ in batch])
         except Exception as error:
-            if len(batch) > 1:
-                for each in batch:
-                    await self._done([each])
+            if len(batch) == 1 or isinstance(error, DatabaseAway):  # then each alone would wait for it in its turn
+                for _, future in batch:
+                    _end(future, error)
             else:
-                _end(batch[0][1], error)
+                for each in batch:
+                    await self._done([each] if not each[1].done() else [])
         else:
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():

@@ -64,8 +64,13 @@ def _refusal(outcome: Recorded) -> Problem:
     members: dict[str, Any] = dict(outcome.detail or {})
     if code == "invalid_fields":
         return invalid_fields(members.pop("fields", {}))
-    message = members.pop("message", None) or f"The request was refused: {code.replace('_', ' ')}."
+    message = members.pop("message", None) or refusal_detail(code)
     return Problem(REFUSALS.get(code, 422), code, message, members=members)
+
+
+def refusal_detail(code: str) -> str:
+    """What is said of a refusal that says nothing more itself."""
+    return f"The request was refused: {code.replace('_', ' ')}."
 
 
 def _failure(outcome: Recorded, operation_id: UUID) -> Problem:

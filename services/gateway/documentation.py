@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar.openapi import OpenAPIConfig, ResponseSpec
@@ -9,6 +10,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, Example, SecurityScheme, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.gateway.answers import REFUSALS, refusal_detail
 from services.gateway.page import Page
 from services.gateway.problems import MEDIA_TYPE
 
@@ -38,6 +40,10 @@ class ProblemBody(BaseModel):
 
 def problem(status: int, error: str, detail: str, **members: Any) -> ResponseSpec:
     """The documentation of an error that a route may answer with."""
+    return _problems(detail, [_example(status, error, detail, **members)])
+
+
+def _example(status: int, error: str, detail: str, **members: Any) -> Example:
     value = {
         "error": error,
         "type": f"urn:arcadia:problem:{error}",
@@ -46,12 +52,16 @@ def problem(status: int, error: str, detail: str, **members: Any) -> ResponseSpe
         "detail": detail,
         **members,
     }
+    return Example(id=error, summary=error, value=value)
+
+
+def _problems(description: str, examples: list[Example]) -> ResponseSpec:
     return ResponseSpec(
         data_container=ProblemBody,
         generate_examples=False,
-        description=detail,
+        description=description,
         media_type=MEDIA_TYPE,
-        examples=[Example(summary=error, value=value)],
+        examples=examples,
     )
 
 
@@ -64,9 +74,9 @@ def answer(model: type[BaseModel], description: str, example: Any | None = None)
 _INVALID = {"source": "query", "field": "limit", "message": "Expected `int` <= 1000"}
 
 BAD_REQUEST = problem(400, "malformed_request", "The request cannot be read.")
-FORBIDDEN = problem(403, "forbidden", "Only platform operators may do this.")
+FORBIDDEN = problem(403, "forbidden", "It is for others to do: for operators, or for those whose it is.")
 NOT_FOUND = problem(404, "not_found", "There is no such thing, or none that you may know of.")
-CONFLICT = problem(409, "already_decided", "The state of things does not allow it.")
+CONFLICT = problem(409, "expired", "The state of things does not allow it.")
 TOO_LARGE = problem(413, "body_too_large", "The body is larger than 1 MiB.")
 INVALID = problem(422, "validation_failed", "Some values cannot be used; see `errors`.", errors=[_INVALID])
 PROVIDER = problem(502, "provider_denied_access", "The provider does not accept our token; an operator must mend it.")
@@ -80,7 +90,7 @@ ALWAYS: dict[int, ResponseSpec] = {
 }
 """What every route that wants a token may answer."""
 
-WRITES = ALWAYS | {
+WRITES: dict[int, ResponseSpec] = ALWAYS | {
     403: FORBIDDEN,
     404: NOT_FOUND,
     409: CONFLICT,
@@ -89,6 +99,23 @@ WRITES = ALWAYS | {
     500: FAILED,
 }
 """What every route that writes may answer, beside its success."""
+
+
+def refusals(codes: Sequence[str]) -> dict[int, ResponseSpec]:
+    """What a route that writes may answer where its service refuses with these codes, by status."""
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(REFUSALS.get(code, 422), []).append(code)
+    documented = {}
+    for status, those in by_status.items():
+        always = WRITES[status]
+        named = ", ".join(f"`{code}`" for code in those)
+        examples = [_example(status, code, refusal_detail(code)) for code in those]
+        documented[status] = _problems(
+            f"{always.description} Here also {named}.", [*(always.examples or ()), *examples]
+        )
+    return documented
+
 
 _DESCRIPTION = """
 Everything needs a token (`Authorization: Bearer ...`) except what is marked public. A tenant sees what is its own;

@@ -66,7 +66,7 @@ def _from_validation(request: Request[Any, Any, Any], error: ValidationException
     # A body that is not there is found missing whether the route needs one or not, when anything else is wrong.
     present = [each for each in findings if each.get("key") != "data"]
     if request.route_handler.opt.get("errors_by_field") and findings:
-        return _by_field(request, present or findings)
+        return _by_field(request, present) if present else invalid_fields({"body": ["A body is needed"]})
     if not present:
         return invalid(Invalid("body", "", "A body is needed" if findings else error.detail))
     return invalid(*(_invalid(request, each) for each in present))

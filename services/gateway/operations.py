@@ -62,7 +62,7 @@ async def _operation(request: ApiRequest, command: Command, key: str | None) -> 
         idempotency_key=key,
         request_hash=request_hash(request.method, request.url.path, await request.body()),
         actor=request.user.email,
-        operators_only=request.route_handler.opt.get("operators_only", False),
+        operators_only=request.user.operator,  # its answer may tell of any tenant, and its key is the operators'
         service=command.TOPIC.split(".")[1],
         command_type=command.TYPE,
         accepted_at=datetime.now(UTC),
@@ -80,7 +80,7 @@ def request_hash(method: str, path: str, body: bytes) -> bytes:
 async def _accept(gateway: Gateway, wanted: Operation, command: Command, request_id: UUID) -> Operation:
     """Store the operation and its command, or find the one that the same key and request made before."""
     operation = await gateway.acceptance.accept(wanted, _command_row(gateway, wanted, command, request_id))
-    if operation.request_hash != wanted.request_hash:
+    if operation.request_hash != wanted.request_hash or operation.operators_only != wanted.operators_only:
         detail = "This Idempotency-Key was used for another request; take a new key for a new request."
         raise Problem(422, "idempotency_key_reused", detail)
     return operation
@@ -107,7 +107,7 @@ async def _outcome(gateway: Gateway, operation: Operation, replied: asyncio.Futu
     if not replied.done():
         return await gateway.views.find_outcome(operation.service, operation.id)
     reply = replied.result()
-    return None if reply.status == "pending" else Recorded(reply.status, reply.result, reply.code, reply.detail)
+    return Recorded(reply.status, reply.result, reply.code, reply.detail)
 
 
 async def _kept(gateway: Gateway, operation: Operation, outcome: Recorded, ok: int) -> Answer:
@@ -115,7 +115,10 @@ async def _kept(gateway: Gateway, operation: Operation, outcome: Recorded, ok: i
     answer = answer_to(outcome, operation.id, ok)
     if operation.idempotency_key is None or not is_final(outcome):
         return answer
-    return await gateway.acceptance.keep(operation.id, answer)
+    try:
+        return await gateway.acceptance.keep(operation.id, answer)
+    except DatabaseAway:  # the service has its outcome still, and the next who asks gets the same from that
+        return answer
 
 
 def describe(operation: Operation, outcome: Recorded | None) -> dict[str, Any]:

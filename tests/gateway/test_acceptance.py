@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.gateway.acceptance import Together
+from shared.db import DatabaseAway
 
 
 class Squares:
@@ -60,3 +61,47 @@ async def test_who_goes_away_takes_nothing_from_the_others() -> None:
     with pytest.raises(asyncio.CancelledError):
         await gone
     assert await together(6) == 36
+
+
+async def test_in_an_outage_nobody_waits_for_it_in_turn() -> None:
+    asked: list[int] = []
+
+    async def away(numbers: Sequence[int]) -> list[int]:
+        asked.append(len(numbers))
+        await asyncio.sleep(0.01)
+        raise DatabaseAway("gone")
+
+    together = Together(away)
+    results = await asyncio.gather(*(together(number) for number in range(20)), return_exceptions=True)
+    assert [type(result) for result in results] == [DatabaseAway] * 20
+    assert len(asked) <= 2
+
+
+async def test_what_nobody_waits_for_any_more_is_not_done() -> None:
+    """A caller who was told of an outage repeats the request."""
+    work = Squares()
+    together = Together(work)
+    first = asyncio.create_task(together(2))
+    await asyncio.sleep(0.001)
+    given_up = [asyncio.create_task(together(number)) for number in (4, 6)]
+    await asyncio.sleep(0.001)
+    for task in given_up:
+        task.cancel()
+    assert (await first, await together(8)) == (4, 64)
+    assert work.batches == [[2], [8]]
+
+
+async def test_nor_when_it_is_tried_alone() -> None:
+    work = Squares()
+    together = Together(work)
+    first = asyncio.create_task(together(2))
+    await asyncio.sleep(0.001)
+    fails, given_up = asyncio.create_task(together(3)), asyncio.create_task(together(4))
+    await first
+    while len(work.batches) < 3:  # both at once, and the one that fails
+        await asyncio.sleep(0.001)
+    given_up.cancel()
+    with pytest.raises(ValueError, match="odd"):
+        await fails
+    assert await together(6) == 36
+    assert work.batches == [[2], [3, 4], [3], [6]]

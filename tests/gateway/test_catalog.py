@@ -277,7 +277,13 @@ async def test_the_prices_of_any_time_can_be_asked_for(market: Market) -> None:
     for at, values in ((may - moment, []), (may, ["0.0021"]), (june - moment, ["0.0021"]), (june, ["2.5"])):
         for http in (market.acme, market.operator):
             assert [each["unit_price_cents"] for each in await prices(http, at)] == values
-    for wrong in ("yesterday", "2026-06-01T00:00:00"):
+    for wrong in (
+        "yesterday",
+        "2026-06-01T00:00:00",
+        "1999-12-31T23:59:59Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+    ):
         answer = await market.acme.get(f"{CATALOG}/resource-prices", params={"at": wrong})
         refused(answer, 422, "validation_failed", "errors")
 

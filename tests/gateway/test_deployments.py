@@ -141,6 +141,10 @@ async def test_bad_input_is_told_field_by_field(acme: httpx.AsyncClient, body: A
     )
 
 
+async def test_a_body_that_is_missing_is_asked_for(acme: httpx.AsyncClient) -> None:
+    refused(await acme.post(DEPLOYMENTS), 422, {"body": ["A body is needed"]})
+
+
 async def test_what_is_to_be_provisioned_is_not_offered_yet(there: World, acme: httpx.AsyncClient) -> None:
     wanted = slug()
     answer = await acme.post(DEPLOYMENTS, json={"slug": wanted, "provision": True})

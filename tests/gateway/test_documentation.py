@@ -78,6 +78,17 @@ async def test_the_document_is_openapi_3_1_and_every_route_says_what_it_refuses(
                 assert status < "400" or "application/problem+json" in response["content"], f"{name} {status}"
 
 
+async def test_a_route_names_what_its_service_may_refuse(stranger: httpx.AsyncClient) -> None:
+    found = await document(stranger)
+    subscribe = found["paths"]["/api/v1/deployments/{deployment_id}/subscribe"]["post"]["responses"]
+    named = {status: set(response["content"]["application/problem+json"]["examples"]) for status, response in
+             subscribe.items() if status >= "400"}  # fmt: skip
+    assert {"subscription_exists", "deployment_ended"} <= named["409"]
+    assert {"not_found", "plan_or_version_not_found"} <= named["404"]
+    assert {"validation_failed", "currency_mismatch"} <= named["422"]
+    assert "Here also `subscription_exists`" in subscribe["409"]["description"]
+
+
 async def test_every_example_is_valid_by_the_schema_beside_it(stranger: httpx.AsyncClient) -> None:
     found = await document(stranger)
     checked = 0

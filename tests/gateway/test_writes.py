@@ -257,6 +257,26 @@ async def test_an_outage_while_the_answer_is_awaited_makes_no_error_of_an_accept
         assert (await http.get(answer.headers["location"])).json() == answer.json()
 
 
+async def test_an_answer_that_cannot_be_kept_is_given_all_the_same(alone: World) -> None:
+    """The service has its outcome, from which the next who asks gets the same."""
+    async with serving(alone.settings) as gateway, client(gateway, OPERATOR) as http:
+        headers = key()
+        asked = asyncio.create_task(http.post(SYNC, headers=headers))
+        published = "select count(*) = 1 and not exists (select from gateway.outbox) from gateway.operations"
+        async with asyncio.timeout(10):
+            while not await alone.admin.fetchval(published):
+                await asyncio.sleep(0.01)
+        await alone.admin.execute("alter role gateway connection limit 0")
+        try:
+            await cut(alone, "arcadia-gateway")
+            async with running(answering, alone.settings):
+                answer = await asked
+                assert answer.status_code == 200, answer.text
+        finally:
+            await alone.admin.execute("alter role gateway connection limit -1")
+        assert (await http.post(SYNC, headers=headers)).json() == answer.json()
+
+
 async def test_an_operation_is_seen_by_its_own_alone(
     there: World, gateway: Gateway, operator: httpx.AsyncClient, acme: httpx.AsyncClient
 ) -> None:
@@ -272,6 +292,23 @@ async def test_an_operation_is_seen_by_its_own_alone(
     assert (await acme.get(location)).status_code == 200
     async with client(gateway, mint("globex", "gus@globex.test")) as globex:
         assert (await globex.get(location)).status_code == 404
+
+
+async def test_what_an_operator_wrote_is_the_operators_on_any_route(
+    there: World, gateway: Gateway, operator: httpx.AsyncClient, acme: httpx.AsyncClient, globex: httpx.AsyncClient
+) -> None:
+    """It may be about another tenant, and an operator may have a tenant."""
+    made = await globex.post("/api/v1/deployments", json={"slug": f"a-{uuid4().hex}", "display_name": "Secret"})
+    path, wish = f"/api/v1/deployments/{made.json()['deployment']['id']}", {"display_name": "Very secret"}
+    headers = key()
+    async with client(gateway, mint("acme", "root@acme.test", OPERATOR_ROLES)) as root:
+        answer = await root.patch(path, json=wish, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert (await root.patch(path, json=wish, headers=headers)).content == answer.content
+    assert (await operator.get(answer.headers["location"])).status_code == 200
+    assert (await acme.get(answer.headers["location"])).status_code == 404
+    again = await acme.patch(path, json=wish, headers=headers)
+    assert (again.status_code, again.json()["error"]) == (422, "idempotency_key_reused")
 
 
 async def test_operations_without_a_key_are_forgotten_after_a_while(alone: World) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from contracts.message import Command
 from shared.db import Connection
+from shared.dead_letters import BACK_OFF
 from shared.ids import uuid7
 from shared.outcome import Meta, Outcome, Refused
 from tests.runtime.probe import COMMANDS, Poke, Probe, Tally, envelope_of, note, record_of
@@ -55,6 +56,8 @@ async def test_a_bug_with_one_of_a_set_undoes_all_of_the_batch_and_fails_that_on
     assert [reply.status for reply in replies] == ["ok", "ok", "ok", "failed", "ok", "ok", "ok"]
     assert [await probe.effects(name) for name in names] == [["once"], ["once"], [], ["once"], ["once"]]
     assert (await probe.effects(before.name), await probe.effects(after.name)) == (["before"], ["after"])
+    dead = await probe.row("select attempts from dead_letters where key = $1", names[2])
+    assert dead["attempts"] == len(BACK_OFF) + 1  # the message was at fault, not its batch
 
 
 async def test_what_was_handled_is_committed_soon(probe: Probe) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from litestar import get, post
 from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 from litestar.response.base import ASGIResponse
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
 from contracts.catalog import (
     Addon,
@@ -46,6 +46,7 @@ PriceText = Annotated[
         description="Cents, which may have decimals; as text, because a JSON number is not exact.", examples=["0.0021"]
     ),
 ]
+_TIME: TypeAdapter[datetime] = TypeAdapter(Time)
 PlanCode = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 
@@ -272,7 +273,7 @@ _PRICE = {
 
 @get("/plans", responses=ALWAYS | {200: answer(PlanList, "All plans.", _PLANS)})
 async def list_plans(request: ApiRequest) -> ASGIResponse:
-    """List the plans that are on sale, the cheapest first, each with what it includes."""
+    """List the plans that are on sale, the cheapest first, each with what it includes; to operators all plans."""
     return json_answer(await deployment_store.list_plans(request.gateway.views, request.user))
 
 
@@ -295,7 +296,9 @@ async def get_plan(request: ApiRequest, code: PlanCode) -> ASGIResponse:
     return json_answer(found)
 
 
-@post("/plans", opt=OPERATORS, status_code=201, responses=write(answer(PlanAnswer, "Created."), status=201))
+@post(
+    "/plans", opt=OPERATORS, status_code=201, responses=write(answer(PlanAnswer, "Created."), "plan_exists", status=201)
+)
 async def create_plan(request: ApiRequest, data: JSONBody[PlanRequest], key: Key = None) -> ASGIResponse:
     """Name a plan. It goes on sale with its first version."""
     return await submit(request, CreatePlan(**dict(data)), key, ok=201)
@@ -305,7 +308,7 @@ async def create_plan(request: ApiRequest, data: JSONBody[PlanRequest], key: Key
     "/plans/{code:str}/versions",
     opt=OPERATORS,
     status_code=201,
-    responses=write(answer(VersionAnswer, "Drafted."), status=201),
+    responses=write(answer(VersionAnswer, "Drafted."), "plan_not_found", status=201),
 )
 async def draft_plan_version(
     request: ApiRequest, code: PlanCode, data: JSONBody[VersionRequest], key: Key = None
@@ -318,7 +321,7 @@ async def draft_plan_version(
     "/versions/{plan_version_id:uuid}/publish",
     opt=OPERATORS,
     status_code=200,
-    responses=write(answer(VersionAnswer, "On sale.")),
+    responses=write(answer(VersionAnswer, "On sale."), "version_not_found", "version_retired"),
 )
 async def publish_plan_version(request: ApiRequest, plan_version_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
     """Put a draft on sale, and retire the version before it. Nobody who is subscribed is repriced."""
@@ -340,7 +343,12 @@ async def list_retired_versions(request: ApiRequest, limit: Limit = LIMIT, curso
     "/plans/{code:str}/migrate",
     opt=OPERATORS,
     status_code=200,
-    responses=write(answer(MigrationAnswer, "Moved; with `dry_run`: what it would mean.")),
+    responses=write(
+        answer(MigrationAnswer, "Moved; with `dry_run`: what it would mean."),
+        "plan_not_found",
+        "no_active_version",
+        "currency_mismatch",
+    ),
 )
 async def migrate_subscriptions(
     request: ApiRequest, code: PlanCode, data: JSONBody[MigrationRequest | None] = None, key: Key = None
@@ -357,7 +365,12 @@ async def list_addons(request: ApiRequest) -> ASGIResponse:
     return json_answer(await deployment_store.list_addons(request.gateway.views, request.user))
 
 
-@post("/addons", opt=OPERATORS, status_code=201, responses=write(answer(AddonAnswer, "On sale."), status=201))
+@post(
+    "/addons",
+    opt=OPERATORS,
+    status_code=201,
+    responses=write(answer(AddonAnswer, "On sale."), "addon_exists", status=201),
+)
 async def create_addon(request: ApiRequest, data: JSONBody[AddonRequest], key: Key = None) -> ASGIResponse:
     """Put an addon on sale."""
     return await submit(request, CreateAddon(**dict(data)), key, ok=201)
@@ -372,17 +385,25 @@ async def list_resource_prices(
     at: Annotated[datetime | None, QueryParameter(description="With its offset. Default: now.", required=False)] = None,
 ) -> ASGIResponse:
     """List what a unit of each kind costs at a time, where no plan covers it."""
-    if at is not None and at.tzinfo is None:
-        raise invalid(Invalid("query", "at", "Input should have timezone info"))
+    if at is not None:
+        at = _read_time("at", at)
     views = request.gateway.views
     return json_answer(await deployment_store.list_resource_prices(views, request.user, at or datetime.now(UTC)))
+
+
+def _read_time(name: str, value: datetime) -> datetime:
+    """A time of the query, within the same bounds as those of bodies. Raises `Problem`."""
+    try:
+        return _TIME.validate_python(value)
+    except ValidationError as error:
+        raise invalid(Invalid("query", name, error.errors()[0]["msg"])) from None
 
 
 @post(
     "/resource-prices",
     opt=OPERATORS,
     status_code=201,
-    responses=write(answer(PricesAnswer, "The kind's prices now."), status=201),
+    responses=write(answer(PricesAnswer, "The kind's prices now."), "price_exists", status=201),
 )
 async def set_resource_price(request: ApiRequest, data: JSONBody[PriceRequest], key: Key = None) -> ASGIResponse:
     """Say what a unit of a kind costs from a time on, where no plan covers it."""

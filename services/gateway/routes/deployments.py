@@ -78,7 +78,7 @@ class CreateRequest(BaseModel):
     template_version: Word | None = None
     tenant_id: Name | None = Field(default=None, description="Counts from operators only. Default: the caller's own.")
     trial: bool = Field(default=False, description="Begin in `trial`. Counts from operators only.")
-    provision: bool = Field(default=False, description="Have it built by a saga.")
+    provision: bool = Field(default=False, description="Have it built. Not offered yet: 422.")
 
 
 class TransitionRequest(BaseModel):
@@ -184,7 +184,7 @@ async def list_deployments(
     responses=write(answer(DeploymentAnswer, "Created.", {"deployment": DEPLOYMENT}), status=201) | {422: _BY_FIELD},
 )
 async def create_deployment(request: ApiRequest, data: JSONBody[CreateRequest], key: Key = None) -> ASGIResponse:
-    """Create a deployment. It is active at once."""
+    """Create a deployment. It is active at once, or in trial."""
     if data.provision:
         raise invalid_fields({"provision": ["is not offered yet: create it without, and register its resources"]})
     operator = request.user.operator
@@ -227,7 +227,7 @@ async def update_deployment(
 @post(
     "/{deployment_id:uuid}/transition",
     status_code=200,
-    responses=write(answer(DeploymentAnswer, "The deployment now.")) | {422: _NO_WAY},
+    responses=write(answer(DeploymentAnswer, "The deployment now."), "billing_action_suspended") | {422: _NO_WAY},
 )
 async def transition_deployment(
     request: ApiRequest, deployment_id: FromPath[UUID], data: JSONBody[TransitionRequest], key: Key = None

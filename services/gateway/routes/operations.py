@@ -14,7 +14,7 @@ from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
 from services.gateway import operations
-from services.gateway.documentation import ALWAYS, NOT_FOUND, WRITES, answer
+from services.gateway.documentation import ALWAYS, NOT_FOUND, WRITES, answer, refusals
 from services.gateway.gateway import ApiRequest
 from services.gateway.problems import not_found
 from services.gateway.routes.vocabulary import Routes, json_answer
@@ -46,12 +46,16 @@ EXAMPLE = {
 }
 
 
-def write(done: ResponseSpec, *, status: int = 200) -> dict[int, ResponseSpec]:
-    """What a route that writes may answer; `done`: its success, and `status` that one's."""
-    return WRITES | {
-        status: done,
-        202: answer(OperationAnswer, "Accepted; see the operation named in `Location`.", EXAMPLE),
-    }
+def write(done: ResponseSpec, *codes: str, status: int = 200) -> dict[int, ResponseSpec]:
+    """What a route that writes may answer. `done`: its success, and `status` that one's; `codes`: of its refusals."""
+    return (
+        WRITES
+        | refusals(codes)
+        | {
+            status: done,
+            202: answer(OperationAnswer, "Accepted; see the operation named in `Location`.", EXAMPLE),
+        }
+    )
 
 
 @get(

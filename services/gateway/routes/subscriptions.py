@@ -35,6 +35,7 @@ from services.gateway.routes.operations import write
 from services.gateway.routes.vocabulary import Key, Name, Routes, Time, json_answer
 
 _EVENTS = 1000
+_OF_A_SUBSCRIPTION = ("subscription_not_found", "subscription_cancelled")
 
 
 class SubscribeRequest(BaseModel):
@@ -172,7 +173,17 @@ async def get_subscription(request: ApiRequest, deployment_id: FromPath[UUID]) -
 @post(
     "/{deployment_id:uuid}/subscribe",
     status_code=201,
-    responses=write(answer(SubscriptionAnswer, "Subscribed.", _ANSWER), status=201),
+    responses=write(
+        answer(SubscriptionAnswer, "Subscribed.", _ANSWER),
+        "plan_or_version_not_found",
+        "addon_not_found",
+        "subscription_exists",
+        "deployment_ended",
+        "currency_mismatch",
+        "addon_repeated",
+        "trial_ends_in_past",
+        status=201,
+    ),
 )
 async def subscribe(
     request: ApiRequest, deployment_id: FromPath[UUID], data: JSONBody[SubscribeRequest], key: Key = None
@@ -191,7 +202,14 @@ async def subscribe(
 @post(
     "/{deployment_id:uuid}/addons",
     status_code=201,
-    responses=write(answer(SubscriptionAnswer, "Attached.", _ANSWER), status=201),
+    responses=write(
+        answer(SubscriptionAnswer, "Attached.", _ANSWER),
+        *_OF_A_SUBSCRIPTION,
+        "addon_not_found",
+        "addon_attached",
+        "currency_mismatch",
+        status=201,
+    ),
 )
 async def attach_addon(
     request: ApiRequest, deployment_id: FromPath[UUID], data: JSONBody[AddonRequest], key: Key = None
@@ -204,7 +222,7 @@ async def attach_addon(
 @delete(
     "/{deployment_id:uuid}/addons/{addon_id:uuid}",
     status_code=200,
-    responses=write(answer(SubscriptionAnswer, "Detached.", _ANSWER)),
+    responses=write(answer(SubscriptionAnswer, "Detached.", _ANSWER), *_OF_A_SUBSCRIPTION, "addon_not_attached"),
 )
 async def detach_addon(
     request: ApiRequest, deployment_id: FromPath[UUID], addon_id: FromPath[UUID], key: Key = None
@@ -217,7 +235,13 @@ async def detach_addon(
 @post(
     "/{deployment_id:uuid}/plan",
     status_code=200,
-    responses=write(answer(PlanAnswer, "Changed; with `dry_run`: what it would mean.", _CHANGED)),
+    responses=write(
+        answer(PlanAnswer, "Changed; with `dry_run`: what it would mean.", _CHANGED),
+        *_OF_A_SUBSCRIPTION,
+        "plan_or_version_not_found",
+        "version_not_active",
+        "currency_mismatch",
+    ),
 )
 async def change_plan(
     request: ApiRequest, deployment_id: FromPath[UUID], data: JSONBody[PlanRequest], key: Key = None
@@ -232,7 +256,7 @@ async def change_plan(
 @post(
     "/{deployment_id:uuid}/cancel",
     status_code=200,
-    responses=write(answer(CancelAnswer, "Cancelled, or to be cancelled.", _CANCELLED)),
+    responses=write(answer(CancelAnswer, "Cancelled, or to be cancelled.", _CANCELLED), *_OF_A_SUBSCRIPTION),
 )
 async def cancel_subscription(
     request: ApiRequest, deployment_id: FromPath[UUID], data: JSONBody[CancelRequest | None] = None, key: Key = None
@@ -246,7 +270,7 @@ async def cancel_subscription(
 @post(
     "/{deployment_id:uuid}/uncancel",
     status_code=200,
-    responses=write(answer(CancelAnswer, "It goes on.")),
+    responses=write(answer(CancelAnswer, "It goes on."), *_OF_A_SUBSCRIPTION, "not_to_be_cancelled"),
 )
 async def uncancel_subscription(request: ApiRequest, deployment_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
     """Let a subscription go on that was to be cancelled with the end of its period."""
