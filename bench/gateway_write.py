@@ -102,7 +102,6 @@ async def _bare_hop_ms(settings: Settings) -> float:
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     await admin.create_topics([NewTopic(topic, 1, 1)])
-    await admin.close()
     async with (
         AIOKafkaProducer(bootstrap_servers=servers, acks="all", enable_idempotence=True) as producer,
         AIOKafkaConsumer(topic, bootstrap_servers=servers) as consumer,
@@ -115,6 +114,8 @@ async def _bare_hop_ms(settings: Settings) -> float:
             await producer.send(topic, b"x" * 800)
             await consumer.getone()
             taken.append((time.perf_counter() - began) * 1000)
+    await admin.delete_topics([topic])
+    await admin.close()
     return percentile(taken, 0.5)
 
 

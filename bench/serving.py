@@ -33,8 +33,13 @@ Requests = list[list[str]] | list[list[list[str]]]
 
 
 def in_turns(ours: int, bare: int, requests: Requests) -> list[tuple[dict[str, float], dict[str, float]]]:
-    """Both in turns, so that a slow moment of the machine hits both."""
-    return [(load(ours, requests), load(bare, requests)) for _ in range(ROUNDS)]
+    """Both in turns, so that a slow moment of the machine hits both, and each as often the first."""
+    pairs = []
+    for turn in range(ROUNDS):
+        first, second = (ours, bare) if turn % 2 else (bare, ours)
+        one, other = load(first, requests), load(second, requests)
+        pairs.append((one, other) if turn % 2 else (other, one))
+    return pairs
 
 
 def load(
@@ -86,7 +91,11 @@ def server(command: list[str], settings: Settings, port: int, path: str) -> Iter
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def _wait(url: str) -> None:
