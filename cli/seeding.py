@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,11 +20,22 @@ def seed_catalog() -> None:
 
     The deployments service publishes what is new as soon as it runs.
     """
-    events = asyncio.run(_seed(settings.load()))
-    typer.echo(f"{events} events" if events else "Nothing to do: every plan and addon is there.")
+    typer.echo(report(asyncio.run(_seed(settings.load()))))
 
 
-async def _seed(chosen: Settings) -> int:
+def report(events: Sequence[object]) -> str:
+    """What went on sale, for a person."""
+    from contracts.catalog import AddonCreated, PlanVersionPublished
+
+    found = {
+        "plan": [event.plan.code for event in events if isinstance(event, PlanVersionPublished)],
+        "addon": [event.addon.code for event in events if isinstance(event, AddonCreated)],
+    }
+    named = [f"the {what}{'s' * (len(codes) > 1)} {', '.join(codes)}" for what, codes in found.items() if codes]
+    return f"On sale now: {'; '.join(named)}." if named else "Nothing to do: every plan and addon is there."
+
+
+async def _seed(chosen: Settings) -> Sequence[object]:
     from datetime import UTC, datetime
 
     from services.deployments.seed import seed
@@ -37,9 +49,9 @@ async def _seed(chosen: Settings) -> int:
     try:
         async with database.transaction() as conn:
             meta = Meta(uuid7(), datetime.now(UTC), actor=who())
-            rows = Sender("deployments").rows(await seed(conn, meta), meta)
-            await outbox.insert(conn, rows)
+            outcome = await seed(conn, meta)
+            await outbox.insert(conn, Sender("deployments").rows(outcome, meta))
         await database.pool.execute('notify "deployments_outbox"')
     finally:
         await database.close()
-    return len(rows)
+    return outcome.events

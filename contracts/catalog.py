@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, AwareDatetime, Field, ValidationInfo, field_validator
 
 from contracts import topics
 from contracts.deployments import COMMANDS
@@ -282,7 +282,7 @@ class SetResourcePrice(CatalogCommand):
     resource_kind: BillingKind
     unit_price_cents: UnitPrice
     currency: Currency
-    effective_from: datetime | None = None
+    effective_from: AwareDatetime | None = None
 
 
 class MigrateSubscriptions(CatalogCommand):

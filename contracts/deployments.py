@@ -178,9 +178,13 @@ class TransitionDeployment(DeploymentCommand):
 
 
 class UpdateDeployment(DeploymentCommand):
-    """Change what may be changed of a deployment beside its state. What is None stays as it is."""
+    """Change what may be changed of a deployment beside its state. What is None stays as it is.
+
+    Setting `billing_action_suspended` withdraws a cancellation that billing has asked for at the end of the period.
+    Refused with `forbidden` where anybody but an operator changes that field.
+    """
 
     TYPE: ClassVar[str] = "arcadia.deployments.update-deployment.v1"
 
     display_name: DisplayName | None = None
-    billing_action_suspended: bool | None = Field(default=None, description="Operators only.")
+    billing_action_suspended: bool | None = Field(default=None, description="For operators to change.")

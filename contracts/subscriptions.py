@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from contracts import topics
 from contracts.deployments import COMMANDS, DeploymentCommand, Reason
@@ -126,6 +126,8 @@ class SubscriptionEvent(Event):
     TOPIC: ClassVar[str] = SUBSCRIPTIONS
 
     subscription: Subscription
+    reason: str | None = Field(default=None, description="Why: a word of this service's, or what somebody gave.")
+    actor: str | None = Field(default=None, description="Whose doing it is; `scheduler`: the clock's.")
 
     def key(self) -> str:
         return str(self.subscription.id)
@@ -226,7 +228,9 @@ class Subscribe(DeploymentCommand):
 
     plan_code: str = Field(max_length=255)
     addons: list[str] = Field(default_factory=list, max_length=100, description="Codes, each once.")
-    trial_ends_at: datetime | None = Field(default=None, description="Operators only. None: there is no trial.")
+    trial_ends_at: AwareDatetime | None = Field(
+        default=None, description="Operators only. None: there is no trial, and one of the deployment's ends."
+    )
 
 
 class AttachAddon(DeploymentCommand):
@@ -290,7 +294,7 @@ class RollPeriods(Command):
     TYPE: ClassVar[str] = "arcadia.deployments.roll-periods.v1"
     TOPIC: ClassVar[str] = COMMANDS
 
-    until: datetime
+    until: AwareDatetime
 
     def key(self) -> str:
         return "periods"

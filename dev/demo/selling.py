@@ -103,4 +103,4 @@ def _show_plans(screen: Screen, found: dict[str, Any]) -> None:
 
 
 def _money(cents: int) -> str:
-    return f"{cents / 100:,.2f}"
+    return f"{cents // 100:,}.{cents % 100:02}"

@@ -12,8 +12,9 @@ Invariants  a deployment goes only where the map in `domain.py` leads, and each 
 Does not decide what was used, what that costs, or whether somebody has paid
 
 Beside the usual files: `handlers.py` answers what is asked of deployments, `subscriptions.py` of their subscriptions,
-`catalog.py` of plans and prices. `lifecycle.py` is the one way by which a deployment changes its state, `periods.py`
-what time does to subscriptions, `history.py` writes and tells what happened to them. `seed.py` is the catalog to begin
-with, `upkeep.py` tells everything again, `drawing.py` draws the map of states. Beside `store.py` (deployments), the
-statements about subscriptions stand in `subscription_store.py`, those about the catalog in `catalog_store.py`.
+`catalog.py` of plans and prices. A deployment changes its state in two ways: by somebody's wish in `lifecycle.py`, and
+by time, which changes subscriptions, in `periods.py`. `history.py` writes and tells what happened to subscriptions.
+`seed.py` is the catalog to begin with, `upkeep.py` tells everything again, `drawing.py` draws the map of states. Beside
+`store.py` (deployments), the statements about subscriptions stand in `subscription_store.py`, those about the catalog
+in `catalog_store.py`.
 """

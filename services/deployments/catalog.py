@@ -23,7 +23,7 @@ from contracts.catalog import (
 )
 from contracts.subscriptions import PlanChange
 from services.deployments import catalog_store, periods
-from services.deployments.domain import plan_change
+from services.deployments.domain import plan_change, written
 from services.deployments.subscriptions import bind
 from shared.db import Connection
 from shared.jobs import JobRun, PutOff
@@ -93,7 +93,7 @@ async def set_resource_price(cmd: SetResourcePrice, conn: Connection, meta: Meta
     await catalog_store.lock_prices(conn, cmd.resource_kind)
     since = (cmd.effective_from or meta.now).astimezone(UTC)
     if not await catalog_store.insert_resource_price(conn, cmd, since, meta.actor, meta.now):
-        raise Refused("price_exists", resource_kind=cmd.resource_kind, effective_from=since.isoformat())
+        raise Refused("price_exists", resource_kind=cmd.resource_kind, effective_from=written(since))
     (prices,) = await catalog_store.list_resource_prices(conn, [cmd.resource_kind])
     result = {"resource_prices": prices.model_dump(mode="json")}
     return Outcome(result=result, events=[ResourcePriceSet(resource_prices=prices)])

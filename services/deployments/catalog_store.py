@@ -237,7 +237,7 @@ async def insert_resource_price(
     inserted = await conn.fetchval(
         """
         insert into resource_prices (resource_kind, effective_from, unit_price_cents, currency, actor, recorded_at)
-        values ($1, $2, $3, $4, $5, $6)
+        values ($1, $2, trim_scale($3), $4, $5, $6)
         on conflict (resource_kind, effective_from) do nothing returning true
         """,
         price.resource_kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum, auto
 from uuid import UUID
 
@@ -71,6 +71,14 @@ def judge(
     return Verdict.ALLOWED
 
 
+_BY_RIGHT = (Authority.TENANT, Authority.BILLING, Authority.OPERATOR)
+
+
+def takes_over(authority: Authority, asked_by: Authority) -> bool:
+    """Whether a cancellation that was asked for becomes that of somebody who asks for it too: who has more right."""
+    return _BY_RIGHT.index(authority) > _BY_RIGHT.index(asked_by)
+
+
 _FOLLOWS: Mapping[DeploymentState, SubscriptionStatus] = {
     S.ACTIVE: SubscriptionStatus.ACTIVE,
     S.PAUSED: SubscriptionStatus.PAUSED,
@@ -81,6 +89,11 @@ _FOLLOWS: Mapping[DeploymentState, SubscriptionStatus] = {
 def status_with(to_state: DeploymentState, status: SubscriptionStatus) -> SubscriptionStatus:
     """A subscription's status once its deployment went into a state. What is cancelled stays so."""
     return status if status is SubscriptionStatus.CANCELLED else _FOLLOWS.get(to_state, status)
+
+
+def written(time: datetime) -> str:
+    """A time as messages write it: in UTC, with Z."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from contracts.deployments import (
     CreateDeployment,
     DeploymentCreated,
     DeploymentState,
-    DeploymentSummary,
     DeploymentUpdated,
     TransitionDeployment,
     UpdateDeployment,
 )
 from services.deployments import lifecycle, store
 from services.deployments.lifecycle import Locked, Wish, state_of
+from services.deployments.subscriptions import withdraw
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Received, Refused
 
@@ -30,10 +30,8 @@ async def create_deployment(cmd: CreateDeployment, conn: Connection, meta: Meta)
     row = await store.insert_deployment(conn, cmd, state, meta.actor, meta.now)
     if row is None:
         raise Refused("invalid_fields", fields={"slug": ["has already been taken"]})
-    summary = DeploymentSummary.model_validate(dict(row))
-    return Outcome(
-        result={"deployment": summary.model_dump(mode="json")}, events=[DeploymentCreated(deployment=state_of(row))]
-    )
+    events = [DeploymentCreated(deployment=state_of(row))]
+    return Outcome(result={"deployment": Locked(row, None).summary()}, events=events)
 
 
 class Apart(Exception):
@@ -55,8 +53,10 @@ async def transition_deployments(
                 deployment = lifecycle.admitted(locked.get(cmd.deployment_id), cmd, meta)
                 lifecycle.require(deployment, wish)
             except Refused as refusal:
-                if len(received) > 1 and (late := locked.get(cmd.deployment_id)) and late.events:
-                    raise Apart from refusal
+                if (late := locked.get(cmd.deployment_id)) and late.events:
+                    if len(received) > 1:
+                        raise Apart from refusal
+                    raise  # and not returned: what the clock was late with is undone by it
                 decided[meta.message_id] = refusal
             else:
                 moves.append((meta.message_id, deployment, wish))
@@ -78,17 +78,25 @@ def _turns(received: Sequence[Received[TransitionDeployment]]) -> Iterator[list[
 
 async def update_deployment(cmd: UpdateDeployment, conn: Connection, meta: Meta) -> Outcome:
     """Change a deployment's display name, or the operators' hold on billing. What changes nothing is told nobody."""
-    if cmd.billing_action_suspended is not None and cmd.authority is not Authority.OPERATOR:
-        raise Refused("forbidden", message="billing_action_suspended is for operators to set.")
     locked = await lifecycle.lock(conn, cmd, meta)
     wanted = {
         name: value
         for name in ("display_name", "billing_action_suspended")
         if (value := getattr(cmd, name)) is not None and value != locked.row[name]
     }
-    events = locked.events
+    if "billing_action_suspended" in wanted and cmd.authority is not Authority.OPERATOR:
+        raise Refused("forbidden", message="billing_action_suspended is for operators to change.")
     if wanted:
         fields = {name: locked.row[name] for name in ("display_name", "billing_action_suspended")} | wanted
         locked.row = await store.update_deployment(conn, locked.row["id"], **fields)
-        events = [*events, DeploymentUpdated(deployment=state_of(locked.row), fields=sorted(wanted))]
-    return Outcome(result={"deployment": locked.summary()}, events=events)
+        locked.events.append(DeploymentUpdated(deployment=state_of(locked.row), fields=sorted(wanted)))
+    if wanted.get("billing_action_suspended"):
+        await _spare(conn, locked, meta)
+    return Outcome(result={"deployment": locked.summary()}, events=locked.events)
+
+
+async def _spare(conn: Connection, locked: Locked, meta: Meta) -> None:
+    """Withdraw what billing has asked for the period's end: it may ask again once the hold is lifted, not before."""
+    it = locked.subscription
+    if it is not None and it["cancel_at"] is not None and it["cancel_authority"] == Authority.BILLING:
+        locked.events += await withdraw(conn, it["id"], meta, reason="billing_action_suspended")

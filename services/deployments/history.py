@@ -61,14 +61,11 @@ async def record(
     if not subscription_ids:
         return []
     states = await subscription_store.list_states(conn, subscription_ids)
-    said = said or [{}] * len(states)
+    said, reasons = said or [{}] * len(states), reasons or [None] * len(states)
     await subscription_store.insert_events(
-        conn,
-        EVENT_TYPES[event],
-        states,
-        said,
-        reasons=reasons or [None] * len(states),
-        actors=actors,
-        now=now,
+        conn, EVENT_TYPES[event], states, said, reasons=reasons, actors=actors, now=now
     )
-    return [event(subscription=state, **each) for state, each in zip(states, said, strict=True)]
+    return [
+        event(subscription=state, reason=reason, actor=actor, **each)
+        for state, reason, actor, each in zip(states, reasons, actors, said, strict=True)
+    ]

@@ -43,6 +43,11 @@ class Locked:
     def state(self) -> DeploymentState:
         return DeploymentState(self.row["state"])
 
+    def is_late(self, now: datetime) -> bool:
+        """Whether time should have changed the subscription by now."""
+        it = self.subscription
+        return it is not None and it["status"] != "cancelled" and it["next_step_at"] <= now
+
     def summary(self) -> dict[str, Any]:
         """The deployment as callers of the API get it."""
         return DeploymentSummary.model_validate(dict(self.row)).model_dump(mode="json")
@@ -74,22 +79,14 @@ def admitted(locked: Locked | None, cmd: DeploymentCommand, meta: Meta) -> Locke
 async def lock_all(conn: Connection, ids: Sequence[UUID], now: datetime) -> dict[UUID, Locked]:
     """Deployments by their ids, as far as there are such, up to date."""
     locked = {id: Locked(*rows) for id, rows in (await store.lock_deployments(conn, ids)).items()}
-    for id, each in locked.items():
-        if each.subscription and _due(each.subscription, now):  # the clock is late: by minutes, or after an outage
-            locked[id] = await _caught_up(conn, each, now)
-    return locked
-
-
-def _due(subscription: Row, now: datetime) -> bool:
-    due: bool = subscription["status"] != "cancelled" and subscription["next_step_at"] <= now
-    return due
-
-
-async def _caught_up(conn: Connection, locked: Locked, now: datetime) -> Locked:
-    id, events = locked.row["id"], list[Event]()
-    while locked.subscription and _due(locked.subscription, now):
-        events += (await periods.step_due(conn, now, now, limit=1, alone=locked.subscription["id"])).events
-        locked = Locked(*(await store.lock_deployments(conn, [id]))[id], events)
+    while late := [id for id, each in locked.items() if each.is_late(now)]:  # by minutes, or after an outage
+        stepped = await periods.step_late(conn, late, now)
+        if stepped.count < len(late):
+            raise RuntimeError(f"{len(late)} subscriptions are due and {stepped.count} went a step further: {late}")
+        for id, rows in (await store.lock_deployments(conn, late)).items():
+            locked[id] = Locked(*rows, locked[id].events)
+        for event in stepped.events:
+            locked[periods.deployment_of(event)].events.append(event)
     return locked
 
 
@@ -116,6 +113,8 @@ async def move_all(conn: Connection, moves: Sequence[tuple[Locked, Wish]], now: 
 
     What is to be told of each is added to its `events`.
     """
+    if not moves:
+        return
     rows = await store.mark_states(
         conn,
         [Move(each.row["id"], wish.to_state, wish.reason, wish.notes, wish.actor) for each, wish in moves],

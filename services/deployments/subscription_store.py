@@ -5,7 +5,7 @@ Whoever changes a subscription holds the lock of its deployment's row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -68,12 +68,17 @@ async def insert_addons(conn: Connection, subscription_id: UUID, addon_ids: Sequ
     )
 
 
-async def list_attached(conn: Connection, subscription_id: UUID) -> dict[UUID, Row]:
-    """The addons that are attached, by their id in the catalog."""
-    rows = await conn.fetch(
-        "select * from subscription_addons where subscription_id = $1 and detached_at is null", subscription_id
+async def is_attached(conn: Connection, subscription_id: UUID, addon_id: UUID) -> bool:
+    """Whether an addon of the catalog is attached."""
+    attached: bool = await conn.fetchval(
+        """
+        select exists (
+          select from subscription_addons where subscription_id = $1 and addon_id = $2 and detached_at is null)
+        """,
+        subscription_id,
+        addon_id,
     )
-    return {row["addon_id"]: row for row in rows}
+    return attached
 
 
 async def mark_detached(conn: Connection, subscription_id: UUID, addon_id: UUID, now: datetime) -> bool:
@@ -144,29 +149,52 @@ async def mark_cancel_at(
     )
 
 
-async def lock_due(conn: Connection, until: datetime, limit: int, *, alone: UUID | None = None) -> list[Row]:
-    """Subscriptions (or this one alone) that time changes by then, with their deployments' states.
+async def lock_due(conn: Connection, until: datetime, limit: int, *, but: Collection[UUID] = ()) -> list[Row]:
+    """Subscriptions that time changes by then, with their deployments' states; `but`: without these.
 
-    Without those whose deployment somebody else holds just now.
+    And without those whose deployment somebody else holds just now.
     """
     return await conn.fetch(
         """
-        select s.*, d.state as deployment_state, d.billing_action_suspended
+        select s.*, d.state as deployment_state
         from subscriptions s join cloud_deployments d on d.id = s.deployment_id
-        where s.status <> 'cancelled' and s.next_step_at <= $1 and ($3::uuid is null or s.id = $3)
+        where s.status <> 'cancelled' and s.next_step_at <= $1 and s.id <> all($3::uuid[])
         order by s.next_step_at, s.id limit $2
         for update skip locked
         """,
         until,
         limit,
-        alone,
+        but,
     )
 
 
-async def count_due(conn: Connection, until: datetime) -> int:
-    """How many subscriptions time changes by then."""
+async def lock_due_of(conn: Connection, deployment_ids: Sequence[UUID], until: datetime) -> list[Row]:
+    """The subscriptions of deployments that the caller holds, as far as time changes them by then; as `lock_due`.
+
+    Whoever only reads one of them (a republisher) is waited for.
+    """
+    return await conn.fetch(
+        """
+        select s.*, d.state as deployment_state
+        from subscriptions s join cloud_deployments d on d.id = s.deployment_id
+        where s.status <> 'cancelled' and s.next_step_at <= $1 and s.deployment_id = any($2::uuid[])
+        order by s.id
+        for update of s
+        """,
+        until,
+        deployment_ids,
+    )
+
+
+async def count_due(conn: Connection, until: datetime, *, but: Collection[UUID] = ()) -> int:
+    """How many subscriptions time changes by then; `but`: without these."""
     count: int = await conn.fetchval(
-        "select count(*) from subscriptions where status <> 'cancelled' and next_step_at <= $1", until
+        """
+        select count(*) from subscriptions
+        where status <> 'cancelled' and next_step_at <= $1 and id <> all($2::uuid[])
+        """,
+        until,
+        but,
     )
     return count
 

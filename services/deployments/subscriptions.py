@@ -21,13 +21,14 @@ from contracts.subscriptions import (
     SubscriptionAddonDetached,
     SubscriptionCancellationRequested,
     SubscriptionCancellationWithdrawn,
+    SubscriptionEvent,
     SubscriptionPlanChanged,
     SubscriptionStarted,
     SubscriptionSummary,
     UncancelSubscription,
 )
 from services.deployments import catalog_store, lifecycle, subscription_store
-from services.deployments.domain import ENDED, Terms, month_of, plan_change
+from services.deployments.domain import ENDED, Terms, month_of, plan_change, takes_over, written
 from services.deployments.history import record
 from services.deployments.lifecycle import Locked, Wish
 from services.deployments.store import Row
@@ -43,7 +44,10 @@ def summary_of(subscription: Subscription) -> dict[str, Any]:
 
 
 async def subscribe(cmd: Subscribe, conn: Connection, meta: Meta) -> Outcome:
-    """Subscribe a deployment to the active version of a plan, for this calendar month and those that follow."""
+    """Subscribe a deployment to the active version of a plan, for this calendar month and those that follow.
+
+    A deployment in trial is active by it, unless it is said when the trial ends.
+    """
     locked = await lifecycle.lock(conn, cmd, meta)
     if locked.subscription is not None:
         raise Refused("subscription_exists", subscription_id=str(locked.subscription["id"]))
@@ -54,6 +58,10 @@ async def subscribe(cmd: Subscribe, conn: Connection, meta: Meta) -> Outcome:
     if terms is None:
         raise Refused("plan_or_version_not_found", plan_code=cmd.plan_code)
     addons = await _addons(conn, cmd.addons, terms.currency)
+    if locked.state is DeploymentState.TRIAL and cmd.trial_ends_at is None:
+        # Nothing would ever end it: whoever subscribes on a plan's terms has tried enough.
+        subscribed = Wish(DeploymentState.ACTIVE, Authority.BILLING, meta.actor, "subscribed")
+        await lifecycle.move(conn, locked, subscribed, meta.now)
     id = await subscription_store.insert_subscription(
         conn, locked.row, terms.version_id, month_of(meta.now), trial_ends_at=cmd.trial_ends_at, now=meta.now
     )
@@ -67,11 +75,14 @@ def _check_trial(cmd: Subscribe, meta: Meta) -> None:
     if cmd.authority is not Authority.OPERATOR:
         raise Refused("forbidden", message="trial_ends_at is for operators to set.")
     if cmd.trial_ends_at <= meta.now:
-        raise Refused("trial_ends_in_past", trial_ends_at=cmd.trial_ends_at.isoformat(), now=meta.now.isoformat())
+        raise Refused("trial_ends_in_past", trial_ends_at=written(cmd.trial_ends_at), now=written(meta.now))
 
 
 async def _addons(conn: Connection, codes: Sequence[str], currency: Currency) -> list[Addon]:
-    """The addons of these codes. Raises `Refused` for the first that there is not, or that is in another currency."""
+    """The addons of these codes, each given once.
+
+    Raises `Refused` with all codes that there are not, or with the first addon that is in another currency.
+    """
     if len(set(codes)) < len(codes):
         raise Refused("addon_repeated", addons=list(codes))
     known = await catalog_store.list_addons(conn, codes) if codes else {}
@@ -101,7 +112,7 @@ async def _lock_subscribed(conn: Connection, cmd: DeploymentCommand, meta: Meta)
     if subscription is None:
         raise Refused("subscription_not_found", deployment_id=str(cmd.deployment_id))
     if subscription["status"] == "cancelled":
-        raise Refused("subscription_cancelled", ended_at=subscription["ended_at"].isoformat())
+        raise Refused("subscription_cancelled", ended_at=written(subscription["ended_at"]))
     return locked, subscription
 
 
@@ -110,7 +121,7 @@ async def attach_addon(cmd: AttachAddon, conn: Connection, meta: Meta) -> Outcom
     locked, subscription = await _lock_subscribed(conn, cmd, meta)
     (terms,) = await catalog_store.list_terms(conn, [subscription["plan_version_id"]])
     (addon,) = await _addons(conn, [cmd.code], terms.currency)
-    if addon.id in await subscription_store.list_attached(conn, subscription["id"]):
+    if await subscription_store.is_attached(conn, subscription["id"], addon.id):
         raise Refused("addon_attached", addon_id=str(addon.id), addon_code=addon.code)
     await subscription_store.insert_addons(conn, subscription["id"], [addon.id], meta.now)
     await subscription_store.mark_changed(conn, [subscription["id"]])
@@ -168,20 +179,23 @@ async def _wanted_terms(conn: Connection, cmd: ChangePlanVersion) -> Terms:
 
 
 async def cancel_subscription(cmd: CancelSubscription, conn: Connection, meta: Meta) -> Outcome:
-    """Cancel a subscription, and the deployment with it, now or with the end of the period."""
+    """Cancel a subscription, and the deployment with it, now or with the end of the period.
+
+    What is to be cancelled already becomes the wish of whoever has more right: no tenant withdraws it then.
+    """
     locked, subscription = await _lock_subscribed(conn, cmd, meta)
     wish = Wish(DeploymentState.CANCELLED, cmd.authority, meta.actor, cmd.reason)
     if cmd.at == "now":
         await lifecycle.move(conn, locked, wish, meta.now)
-        return await _standing(conn, locked, subscription)
+        return await _end_told(conn, locked, subscription)
     lifecycle.require(locked, wish)
-    if subscription["cancel_at"] is None:
+    if subscription["cancel_at"] is None or takes_over(cmd.authority, Authority(subscription["cancel_authority"])):
         id, at = subscription["id"], subscription["current_period_end"]
         await subscription_store.mark_cancel_at(conn, id, at, meta.actor, cmd.authority)
         locked.events += await record(
             conn, SubscriptionCancellationRequested, [id], meta.now, actors=[meta.actor], reasons=[cmd.reason]
         )
-    return await _standing(conn, locked, subscription)
+    return await _end_told(conn, locked, subscription)
 
 
 async def uncancel_subscription(cmd: UncancelSubscription, conn: Connection, meta: Meta) -> Outcome:
@@ -192,14 +206,20 @@ async def uncancel_subscription(cmd: UncancelSubscription, conn: Connection, met
         raise Refused("not_to_be_cancelled", subscription_id=str(id))
     if cmd.authority is Authority.TENANT and subscription["cancel_authority"] != Authority.TENANT:
         raise Refused("forbidden", message="It was not the tenant who asked for the cancellation.")
+    locked.events += await withdraw(conn, id, meta)
+    return await _end_told(conn, locked, subscription)
+
+
+async def withdraw(conn: Connection, id: UUID, meta: Meta, reason: str | None = None) -> list[SubscriptionEvent]:
+    """Let a subscription go on that was to be cancelled; gives what is to be told of it."""
     await subscription_store.mark_cancel_at(conn, id, None, None, None)
-    locked.events += await record(conn, SubscriptionCancellationWithdrawn, [id], meta.now, actors=[meta.actor])
-    return await _standing(conn, locked, subscription)
+    who, why = [meta.actor], [reason]
+    return await record(conn, SubscriptionCancellationWithdrawn, [id], meta.now, actors=who, reasons=why)
 
 
-async def _standing(conn: Connection, locked: Locked, subscription: Row) -> Outcome:
-    """How it stands with deployment and subscription after something was done about its end."""
+async def _end_told(conn: Connection, locked: Locked, subscription: Row) -> Outcome:
+    """The outcome of something that was done about a subscription's end: how it stands with it and its deployment."""
     (state,) = await subscription_store.list_states(conn, [subscription["id"]])
-    cancel_at = state.cancel_at.isoformat() if state.cancel_at else None
+    cancel_at = written(state.cancel_at) if state.cancel_at else None
     result = {"subscription": summary_of(state), "deployment": locked.summary(), "cancel_at": cancel_at}
     return Outcome(result=result, events=locked.events)

@@ -105,7 +105,9 @@ def test_an_example_is_never_edited_nor_removed() -> None:
 
 
 def test_every_example_shows_every_field() -> None:
-    shown = {name.removesuffix(".json"): set(json.loads(text)["data"]) for name, text in EXAMPLES.items()}
+    shown: dict[str, set[str]] = {}
+    for envelope in map(json.loads, EXAMPLES.values()):  # a later field is shown by a type's later example
+        shown.setdefault(envelope["type"], set()).update(envelope["data"])
 
     assert {cls.TYPE: set(cls.model_fields) - shown[cls.TYPE] for cls in messages()} == {
         cls.TYPE: set() for cls in messages()

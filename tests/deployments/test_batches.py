@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 
-from contracts.deployments import Authority, DeploymentState, TransitionDeployment
+from contracts.deployments import DEPLOYMENTS, Authority, DeploymentState, TransitionDeployment
+from contracts.subscriptions import SUBSCRIPTIONS, CancelSubscription, RollPeriods, SubscriptionEvent
 from services.deployments import handlers
 from services.deployments.app import service
 from shared.ids import uuid7
@@ -15,9 +17,11 @@ from shared.outcome import Meta, Outcome, Received, Refused
 from shared.process import running
 from tests.deployments.customers import NOW, Customer, customer, subscriber, types
 from tests.deployments.world import Deployments
+from tests.e2e.stranger import everything_said
 
 OPERATOR, TENANT = Authority.OPERATOR, Authority.TENANT
 LATE = datetime(2026, 5, 2, tzinfo=UTC)
+_OF_ASYNCPG = ("typeinfo", "'jit'")  # what a new connection asks by itself
 
 
 def wish(acme: Customer, to: str, by: Authority = TENANT) -> TransitionDeployment:
@@ -25,14 +29,18 @@ def wish(acme: Customer, to: str, by: Authority = TENANT) -> TransitionDeploymen
 
 
 async def together(
-    world: Deployments, *wishes: TransitionDeployment, now: datetime = NOW, tenant: str = "acme"
+    world: Deployments, *wishes: TransitionDeployment, now: datetime = NOW, asked: list[str] | None = None
 ) -> Sequence[Outcome | Refused]:
-    """What is decided of wishes that are handled in one call."""
+    """What is decided of wishes that are handled in one call. `asked`: gets the statements that this takes."""
+    statements = asked if asked is not None else []
     received = [
-        Received(each, Meta(uuid7(), now, tenant_id=tenant, actor=f"{n}@acme.test")) for n, each in enumerate(wishes)
+        Received(each, Meta(uuid7(), now, tenant_id="acme", actor=f"{n}@acme.test")) for n, each in enumerate(wishes)
     ]
-    async with world.db.transaction() as conn:
-        return await handlers.transition_deployments(received, conn)
+    async with world.db.transaction() as conn, asyncio.timeout(30):
+        with conn.query_logger(lambda logged: statements.append(logged.query)):
+            decided = await handlers.transition_deployments(received, conn)
+    statements[:] = [each for each in statements if not any(word in each for word in _OF_ASYNCPG)]
+    return decided
 
 
 def short(decided: Sequence[Outcome | Refused]) -> list[str]:
@@ -180,3 +188,62 @@ async def test_the_service_answers_all_that_came_at_once_though_some_are_late_an
     assert await refused.rows() == before
     assert [row["event_type"] for row in await late.history()][-2:] == ["period_opened", "paused"]
     assert [await acme.state() for acme in (late, punctual, moving)] == ["paused", "cancelled", "active"]
+
+
+async def test_a_lone_refusal_of_a_late_deployment_leaves_to_the_clock_what_is_due(
+    own_deployments: Deployments,
+) -> None:
+    world, late = own_deployments, await subscriber(own_deployments)
+    await late.ask(CancelSubscription, at="period_end")
+    before = await late.rows()
+    async with running(service, world.settings):
+        (id,) = await world.send(wish(late, "paused"), tenant_id="acme")
+        refused = await world.outcome(id)
+        assert (refused.code, refused.detail) == ("invalid_transition", {"from": "cancelled", "to": "paused"})
+        assert await late.rows() == before
+        (id,) = await world.send(RollPeriods(until=LATE), actor="scheduler")
+        assert (await world.outcome(id)).status == "ok"
+        async with asyncio.timeout(30):
+            while (await world.fetch("select count(*) from outbox"))[0]["count"]:
+                await asyncio.sleep(0.05)
+    servers, prefix = world.settings.kafka_bootstrap_servers, world.settings.kafka_prefix
+    said = await everything_said(servers[0], [prefix + topic for topic in (DEPLOYMENTS, SUBSCRIPTIONS)])
+    assert sorted(message["type"] for _, _, message in said) == [
+        "arcadia.deployments.deployment-transitioned.v1",
+        "arcadia.deployments.subscription-cancelled.v1",
+    ]
+
+
+async def test_however_many_are_late_they_catch_up_together(deployments: Deployments) -> None:
+    needed: list[list[str]] = []
+    for count in (1, 7):
+        made = [await subscriber(deployments) for _ in range(count)]
+        needed.append([])
+        decided = await together(deployments, *(wish(acme, "paused") for acme in made), now=LATE, asked=needed[-1])
+        assert [told(each) for each in decided] == [
+            [*["SubscriptionPeriodOpened"] * 2, "DeploymentTransitioned", "SubscriptionPaused"]
+        ] * count
+        for acme, each in zip(made, decided, strict=True):
+            assert isinstance(each, Outcome)
+            mine = [event.subscription for event in each.events if isinstance(event, SubscriptionEvent)]
+            assert [(state.deployment_id, state.version) for state in mine] == [(acme.id, n) for n in (2, 3, 4)]
+    assert len(needed[0]) == len(needed[1])
+
+
+async def test_whoever_reads_a_late_subscription_is_waited_for(deployments: Deployments) -> None:
+    undisturbed, disturbed = list[str](), list[str]()
+    await together(deployments, wish(await subscriber(deployments), "paused"), now=LATE, asked=undisturbed)
+    acme = await subscriber(deployments)
+    async with deployments.db.transaction() as conn:  # as a republisher reads it
+        await conn.execute("select from subscriptions where deployment_id = $1 for share", acme.id)
+        moving = asyncio.create_task(together(deployments, wish(acme, "paused"), now=LATE, asked=disturbed))
+        await asyncio.sleep(0.5)
+        assert not moving.done()
+    assert short(await moving) == ["paused"]
+    assert disturbed == undisturbed
+
+
+async def test_what_is_refused_asks_the_database_for_nothing_more(deployments: Deployments) -> None:
+    acme, asked = await subscriber(deployments), list[str]()
+    assert short(await together(deployments, wish(acme, "archived"), asked=asked)) == ["invalid_transition"]
+    assert asked == ["select deployment, subscription from lock_deployments($1)"]

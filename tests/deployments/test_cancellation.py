@@ -7,18 +7,29 @@ from typing import Any
 
 import pytest
 
-from contracts.deployments import Authority, DeploymentState, DeploymentTransitioned, TransitionDeployment
+from contracts.deployments import (
+    Authority,
+    DeploymentState,
+    DeploymentTransitioned,
+    TransitionDeployment,
+    UpdateDeployment,
+)
 from contracts.subscriptions import (
+    AttachAddon,
     CancelSubscription,
+    ChangePlanVersion,
+    DetachAddon,
     SubscriptionCancellationRequested,
     SubscriptionCancellationWithdrawn,
     SubscriptionCancelled,
+    SubscriptionEvent,
     SubscriptionPaused,
     SubscriptionResumed,
     SubscriptionStatus,
     UncancelSubscription,
 )
-from tests.deployments.customers import NOW, Customer, customer, first, subscriber, text, types
+from services.deployments.history import EVENT_TYPES
+from tests.deployments.customers import NOW, Customer, addon_id, customer, first, subscriber, text, types
 from tests.deployments.world import Deployments
 
 OPERATOR, TENANT, BILLING = Authority.OPERATOR, Authority.TENANT, Authority.BILLING
@@ -62,7 +73,7 @@ async def test_a_cancellation_with_the_period_changes_nothing_before_its_end(dep
     acme = await subscriber(deployments)
     result = await acme.ask(CancelSubscription, now=LATER, at="period_end", reason="moving on")
 
-    assert (result["subscription"]["status"], result["cancel_at"]) == ("active", first(4).isoformat())
+    assert (result["subscription"]["status"], result["cancel_at"]) == ("active", text(first(4)))
     assert result["deployment"]["state"] == "active"
     (requested,) = acme.told
     assert isinstance(requested, SubscriptionCancellationRequested)
@@ -77,8 +88,30 @@ async def test_a_cancellation_with_the_period_that_is_asked_for_twice_is_told_on
     acme = await subscriber(deployments)
     once = await acme.ask(CancelSubscription, at="period_end")
     before = await acme.rows()
-    twice = await acme.ask(CancelSubscription, by=OPERATOR, at="period_end", reason="again")
+    twice = await acme.ask(CancelSubscription, at="period_end", reason="again")
     assert (twice, acme.told, await acme.rows()) == (once, [], before)
+
+
+@pytest.mark.parametrize(("first_by", "then_by"), [(TENANT, BILLING), (TENANT, OPERATOR), (BILLING, OPERATOR)])
+async def test_whoever_has_more_right_takes_a_cancellation_over(
+    deployments: Deployments, first_by: Authority, then_by: Authority
+) -> None:
+    acme = await subscriber(deployments)
+    await acme.be("trial")  # of which all three may ask the end
+    await acme.ask(CancelSubscription, by=first_by, at="period_end")
+    result = await acme.ask(CancelSubscription, by=then_by, now=LATER, at="period_end", reason="unpaid")
+    assert result["cancel_at"] == text(first(4))
+    (requested,) = acme.told
+    assert isinstance(requested, SubscriptionCancellationRequested)
+    assert (requested.subscription.cancel_at, requested.subscription.version) == (first(4), 3)
+    assert (await acme.subscription())["cancel_authority"] == then_by
+    assert await last(acme) == ("cancellation_requested", {}, "unpaid", "ann@acme.test", LATER, 3)
+    assert (await acme.refused(UncancelSubscription))[0] == "forbidden"
+
+    before = await acme.rows()
+    for by in (first_by, then_by):
+        await acme.ask(CancelSubscription, by=by, now=LATER, at="period_end", reason="me too")
+        assert (acme.told, await acme.rows()) == ([], before)
 
 
 async def test_a_cancellation_now_goes_before_one_with_the_period(deployments: Deployments) -> None:
@@ -230,3 +263,27 @@ async def test_a_deployment_without_a_subscription_moves_alone(deployments: Depl
     await moved(acme, "paused")
     await moved(acme, "cancelled")
     assert types(acme.told) == ["DeploymentTransitioned"]
+
+
+async def test_events_say_why_and_by_whom_as_the_history_does(deployments: Deployments) -> None:
+    acme = await subscriber(deployments, trial_ends_at=LATER)
+    await acme.ask(AttachAddon, code="storage_50gb")
+    await acme.ask(ChangePlanVersion, plan_code="pro")
+    await moved(acme, "paused", TENANT, reason="a quiet month")
+    await moved(acme, "active", TENANT)
+    await acme.ask(CancelSubscription, at="period_end", reason="moving on")
+    await acme.ask(UncancelSubscription)
+    await acme.ask(DetachAddon, addon_id=await addon_id(deployments, "storage_50gb"))
+    await acme.ask(CancelSubscription, at="period_end", reason="moving on after all")
+    await moved(acme, "past_due")
+    await acme.ask(CancelSubscription, by=BILLING, at="period_end", reason="unpaid")
+    await moved(acme, "active")
+    await acme.ask(UpdateDeployment, now=first(5), display_name="Too late")
+
+    told = [event for event in deployments.said if isinstance(event, SubscriptionEvent)]
+    history = await acme.history()
+    assert [(EVENT_TYPES[type(e)], e.reason, e.actor, e.sequence()) for e in told] == [
+        tuple(row[name] for name in ("event_type", "reason", "actor", "version")) for row in history
+    ]
+    assert {row["event_type"] for row in history} == set(EVENT_TYPES.values()) - {"period_opened"}
+    assert [(e.reason, e.actor) for e in told][-1:] == [("cancelled_at_period_end", "ann@acme.test")]

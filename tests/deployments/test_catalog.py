@@ -345,7 +345,7 @@ async def test_two_prices_of_a_kind_do_not_begin_at_once(own_deployments: Deploy
         refused = await world.refusal(price("3", since), now=now)
         assert (refused.code, refused.detail) == (
             "price_exists",
-            {"resource_kind": "backup_gb_month", "effective_from": "2026-05-01T00:00:00+00:00"},
+            {"resource_kind": "backup_gb_month", "effective_from": "2026-05-01T00:00:00Z"},
         )
     assert [row[0] for row in await shown(world)] == ["2.5"]
 

@@ -141,6 +141,13 @@ async def test_a_unit_price_is_kept_exactly(own_deployments: Deployments, value:
     assert row["unit_price_cents"] == kept
 
 
+async def test_a_price_reads_the_same_in_its_answer_and_in_the_list(own_deployments: Deployments) -> None:
+    command = SetResourcePrice.model_validate(PRICE | {"unit_price_cents": "0.10"})
+    (told,) = (await own_deployments.do(command, now=NOW))["resource_prices"]["prices"]
+    (row,) = await own_deployments.fetch("select unit_price_cents from v1_all_resource_prices")
+    assert (told["unit_price_cents"], row["unit_price_cents"]) == ("0.1", "0.1")
+
+
 @pytest.mark.parametrize("mode", ["validation", "serialization"])
 @pytest.mark.parametrize("message", OURS, ids=lambda message: message.__name__)
 def test_no_message_has_a_field_that_is_a_float(

@@ -330,6 +330,7 @@ class Asked(stateful.RuleBasedStateMachine):
             if app.bound:
                 raise Refused("subscription_exists")
             wanted.on_sale().check(attached)
+            app.states += ["active"] if (app.states[-1], until) == ("trial", None) else []
             status = "paused" if app.states[-1] == "paused" else "active"
             app.bound = Bound(wanted.on_sale(), status, [], until, attached)
             app.bound.open(self.now.replace(day=1, hour=0))
@@ -374,7 +375,7 @@ class Asked(stateful.RuleBasedStateMachine):
                         raise Refused("forbidden")
                     it.cancel_by = None
                     it.tell("cancellation_withdrawn", self.now)
-                elif not it.cancel_by:
+                elif not it.cancel_by or (it.cancel_by, authority) == (Authority.TENANT, Authority.OPERATOR):
                     it.cancel_by = authority
                     it.tell("cancellation_requested", self.now)
 

@@ -21,7 +21,15 @@ from contracts.deployments import (
 )
 from contracts.kinds import BillingKind
 from contracts.money import Currency
-from contracts.subscriptions import SUBSCRIPTIONS, AttachAddon, ChangePlanVersion, Subscribe
+from contracts.subscriptions import (
+    SUBSCRIPTIONS,
+    AttachAddon,
+    CancelSubscription,
+    ChangePlanVersion,
+    DetachAddon,
+    Subscribe,
+    UncancelSubscription,
+)
 from services.deployments import catalog_store, subscription_store
 from services.deployments.app import service
 from shared.config import Settings
@@ -46,21 +54,19 @@ _HASTY = {"segment.ms": "50", "max.compaction.lag.ms": "100", "min.cleanable.dir
 async def test_what_the_compacted_topics_still_hold_is_what_the_tables_hold(settings: Settings) -> None:
     async with world(settings) as there, running(service, settings):
         ids = await _lives(there)
+        await _last_words(there)
         await _published(there)
-        said_before = len(await _said(there))
+        said = await _said(there)
+        await _agree(there, said)  # before anything is told again, which would hide what was never told
         await _hasten(settings)
-        await _compacted(there, ids, said_before)
-        projected, newest = _projected(await _said(there))
-        assert projected == await _in_tables(there)
-        assert projected == newest, "the last record of some key is not its newest state"
+        await _compacted(there, ids, len(said))
+        await _agree(there, await _said(there))
 
 
 async def _lives(there: Deployments) -> list[UUID]:
     """Deployments of all sorts, each with a history; a plan with three versions, and prices."""
     tenant = Authority.TENANT
-    creations = [CreateDeployment(tenant_id="acme", slug=f"app-{n}", display_name=f"App {n}") for n in range(12)]
-    outcomes = [await there.outcome(id) for id in await there.send(*creations, tenant_id="acme")]
-    ids = [UUID((outcome.result or {})["deployment"]["id"]) for outcome in outcomes]
+    ids = await _created(there, "app", 12)
     commands: list[Any] = [Subscribe(deployment_id=id, authority=tenant, plan_code="studio") for id in ids[:9]]
     commands += [AttachAddon(deployment_id=id, authority=tenant, code="storage_50gb") for id in ids[:6]]
     commands += [ChangePlanVersion(deployment_id=id, authority=tenant, plan_code="pro") for id in ids[:3]]
@@ -74,6 +80,30 @@ async def _lives(there: Deployments) -> list[UUID]:
     ended = TransitionDeployment(deployment_id=ids[0], authority=tenant, to_state=DeploymentState.CANCELLED)
     await _done(there, ended)
     return ids[1:]
+
+
+async def _last_words(there: Deployments) -> None:
+    """Subscriptions that are left alone after the one or the other happened to them: it must have been told."""
+    ids = await _created(there, "last", 7)
+    of: list[dict[str, Any]] = [{"deployment_id": id, "authority": Authority.TENANT} for id in ids]
+    await _done(there, *(Subscribe(**each, plan_code="studio", addons=["storage_50gb"]) for each in of))
+    (addon,) = await there.fetch("select id from addons where code = 'storage_50gb'")
+    await _done(
+        there,
+        TransitionDeployment(**of[0], to_state=DeploymentState.PAUSED),
+        CancelSubscription(**of[1], at="now"),
+        CancelSubscription(**of[2], at="period_end"),
+        CancelSubscription(**of[3], at="period_end"),
+        UncancelSubscription(**of[3]),
+        ChangePlanVersion(**of[4], plan_code="pro"),
+        AttachAddon(**of[5], code="llm_5m_tokens"),
+        DetachAddon(**of[6], addon_id=addon["id"]),
+    )
+
+
+async def _created(there: Deployments, name: str, count: int) -> list[UUID]:
+    creations = [CreateDeployment(tenant_id="acme", slug=f"{name}-{n}", display_name="App") for n in range(count)]
+    return [UUID(result["deployment"]["id"]) for result in await _done(there, *creations)]
 
 
 def _turns(ids: list[UUID], times: int) -> list[TransitionDeployment]:
@@ -142,6 +172,13 @@ def _projected(said: list[tuple[str, str, Any]]) -> tuple[State, State]:
             sequences[topic, key] = message["sequence"]
             newest[topic, key] = last[topic, key]
     return last, newest
+
+
+async def _agree(there: Deployments, said: list[tuple[str, str, Any]]) -> None:
+    """The topics' last records are the newest states, and those are what the tables hold."""
+    projected, newest = _projected(said)
+    assert projected == await _in_tables(there)
+    assert projected == newest, "the last record of some key is not its newest state"
 
 
 async def _in_tables(there: Deployments) -> State:

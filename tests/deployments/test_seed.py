@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cli import seeding
 from contracts.catalog import Addon, AddonCreated, Plan, PlanCreated, PlanVersionPublished
 from contracts.kinds import BillingKind
 from contracts.message import Event
@@ -121,3 +122,13 @@ async def test_what_is_missing_alone_is_put_on_sale(own_deployments: Deployments
     assert [event.plan.code for event in events if isinstance(event, PlanCreated)] == ["pro"]
     assert [event.addon.code for event in events if isinstance(event, AddonCreated)] == ["llm_5m_tokens"]
     assert len(events) == 4
+
+
+async def test_the_command_says_what_went_on_sale(own_deployments: Deployments) -> None:
+    world = own_deployments
+    assert seeding.report(world.said) == (
+        "On sale now: the plans starter, studio, pro; the addons storage_50gb, storage_250gb, llm_5m_tokens."
+    )
+    await world.fetch("update addons set code = $1 where code = 'llm_5m_tokens'", name())
+    assert seeding.report((await sown(world.db)).events) == "On sale now: the addon llm_5m_tokens."
+    assert seeding.report((await sown(world.db)).events) == "Nothing to do: every plan and addon is there."

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.deployments import Authority, DeploymentCommand
+from contracts.deployments import Authority, DeploymentCommand, DeploymentTransitioned
 from contracts.money import Currency
 from contracts.subscriptions import (
     AttachAddon,
@@ -87,7 +87,8 @@ async def test_a_deployment_is_subscribed_to_the_active_version_for_this_calenda
                 addons=[],
                 periods=[Period(start=first(3), end=first(4), plan_version_id=studio)],
                 version=1,
-            )
+            ),
+            actor="ann@acme.test",
         )
     ]
     assert await acme.periods() == [(first(3), studio)]
@@ -260,8 +261,27 @@ async def test_a_trial_that_is_over_before_it_begins_is_refused(deployments: Dep
     acme = await customer(deployments)
     assert await acme.refused(Subscribe, by=OPERATOR, plan_code="studio", trial_ends_at=NOW - ago) == (
         "trial_ends_in_past",
-        {"trial_ends_at": (NOW - ago).isoformat(), "now": NOW.isoformat()},
+        {"trial_ends_at": text(NOW - ago), "now": text(NOW)},
     )
+
+
+async def test_whoever_subscribes_without_a_trial_is_in_trial_no_more(deployments: Deployments) -> None:
+    acme = await customer(deployments, trial=True)
+    assert (await acme.refused(Subscribe, plan_code="no-such-plan"))[0] == "plan_or_version_not_found"
+    assert await acme.state() == "trial"
+    result = await acme.ask(Subscribe, plan_code="studio")
+
+    transitioned, started = acme.told
+    assert isinstance(transitioned, DeploymentTransitioned)
+    assert (transitioned.from_state, transitioned.to_state) == ("trial", "active")
+    assert (transitioned.authority, transitioned.reason) == (Authority.BILLING, "subscribed")
+    assert isinstance(started, SubscriptionStarted)
+    assert (await acme.state(), result["subscription"]["status"]) == ("active", "active")
+    assert [row["event_type"] for row in await acme.history()] == ["started"]
+    row = (await acme.rows())[1][-1]
+    assert (row["from_state"], row["to_state"], row["reason"], row["actor"], row["occurred_at"]) == (
+        "trial", "active", "subscribed", "ann@acme.test", NOW
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("command", "fields"), [(Subscribe, {"plan_code": "studio"}), *OF_SUBSCRIPTIONS])
@@ -298,7 +318,7 @@ async def test_nothing_is_done_to_a_subscription_that_is_over(
     later = NOW + timedelta(days=100)
     for authority in (Authority.TENANT, OPERATOR):
         refused = await acme.refused(command, by=authority, now=later, **fields)
-        assert refused == ("subscription_cancelled", {"ended_at": NOW.isoformat()})
+        assert refused == ("subscription_cancelled", {"ended_at": text(NOW)})
 
 
 async def test_an_operator_may_ask_for_every_tenant(deployments: Deployments) -> None:

@@ -319,9 +319,8 @@ async def test_a_deployment_is_renamed_by_its_tenant(acme: httpx.AsyncClient) ->
 
 async def test_billing_is_held_off_by_operators_alone(acme: httpx.AsyncClient, operator: httpx.AsyncClient) -> None:
     path = await path_of_new(acme)
-    for value in (True, False):
-        wish = {"display_name": "Sneaked in", "billing_action_suspended": value}
-        refused(await acme.patch(path, json=wish), 403, "forbidden")
+    wish = {"display_name": "Sneaked in", "billing_action_suspended": True}
+    refused(await acme.patch(path, json=wish), 403, "forbidden")
     held = done(await operator.patch(path, json={"billing_action_suspended": True}))["deployment"]
     assert held.keys() == D
     assert held["billing_action_suspended"] is True
