@@ -288,11 +288,15 @@ class SetResourcePrice(CatalogCommand):
 class MigrateSubscriptions(CatalogCommand):
     """Move all who are still on a retired version of a plan to its active one; with `dry_run` only tell what it means.
 
-    Refused with `plan_not_found`, `no_active_version` or `currency_mismatch`.
+    It counts for the period that is running, as every change of a plan does. Refused with `plan_not_found`,
+    `no_active_version`, `version_not_active` or `currency_mismatch`.
     """
 
     TYPE: ClassVar[str] = "arcadia.deployments.migrate-subscriptions.v1"
 
     plan_code: Code
     from_version_id: UUID | None = Field(default=None, description="Those of this version alone. None: of all retired.")
+    to_version_id: UUID | None = Field(
+        default=None, description="The version that the dry run spoke of: to no other that was published since."
+    )
     dry_run: bool = False

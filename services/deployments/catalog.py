@@ -123,6 +123,8 @@ async def _draw_up(cmd: MigrateSubscriptions, conn: Connection, _: Meta) -> tupl
     target = await catalog_store.find_active_terms(conn, cmd.plan_code)
     if target is None:
         raise Refused("no_active_version", plan_code=cmd.plan_code)
+    if cmd.to_version_id not in {None, target.version_id}:
+        raise Refused("version_not_active", plan_version_id=str(cmd.to_version_id), active=str(target.version_id))
     subscribers = await catalog_store.list_retired_in_use(conn, plan["id"], cmd.from_version_id)
     changes = []
     for retired in await catalog_store.list_terms(conn, list(subscribers)):

@@ -16,6 +16,7 @@ from contracts.subscriptions import CancelSubscription, ChangePlanVersion, Subsc
 from services.deployments.app import service
 from services.deployments.catalog import MOVED_AT_ONCE
 from shared.jobs import PutOff
+from shared.outcome import Refused
 from shared.process import running
 from tests.deployments.customers import (
     NOW,
@@ -110,6 +111,21 @@ async def test_a_dry_run_tells_what_the_real_one_does_and_changes_nothing(
     real = await migrated(world, plan, **how)
     assert dry == real | {"dry_run": True}
     assert real["subscriptions"] == len(world.said) == (2 if chosen else 3)
+
+
+async def test_nobody_is_moved_to_another_version_than_the_dry_run_spoke_of(own_deployments: Deployments) -> None:
+    world, plan = own_deployments, await named(own_deployments)
+    oldest = await published(world, plan, 1000)
+    acme = await subscriber(world, plan)
+    await published(world, plan, 1500)
+    dry = await migrated(world, plan, dry_run=True)
+    meanwhile = await published(world, plan, 9900)
+    with pytest.raises(Refused) as refusal:
+        await migrated(world, plan, to_version_id=UUID(dry["to_version_id"]))
+    assert (refusal.value.code, refusal.value.detail["active"]) == ("version_not_active", str(meanwhile))
+    assert await bound(acme) == [oldest]
+    assert (await migrated(world, plan, to_version_id=meanwhile))["subscriptions"] == 1
+    assert await bound(acme) == [meanwhile]
 
 
 async def test_a_version_with_nobody_on_it_moves_nobody(own_deployments: Deployments) -> None:

@@ -167,7 +167,9 @@ async def test_a_new_version_reprices_nobody_until_they_are_migrated(
     assert moved["change"]["base_price_cents"] == {"old": 1000, "new": 1500}
     elsewhere = done(await operator.post(migrate, json={"from_version_id": str(uuid4())}))
     assert (elsewhere["subscriptions"], elsewhere["changes"]) == (0, [])
-    assert done(await operator.post(migrate)) == dry | {"dry_run": False}
+    answer = await operator.post(migrate, json={"to_version_id": old})
+    refused(answer, 409, "version_not_active", "plan_version_id", "active")
+    assert done(await operator.post(migrate, json={"to_version_id": new})) == dry | {"dry_run": False}
     subscription = done(await acme.get(path))["subscription"]
     assert (subscription["plan_version_id"], subscription["addons"][0]["price_cents"]) == (new, 750)
 
@@ -337,6 +339,7 @@ BAD: list[tuple[str, Json, str]] = [
     ("/resource-prices", A_PRICE | {"resource_kind": "droplet"}, "resource_kind"),
     ("/resource-prices", A_PRICE | {"effective_from": "2026-05-01T00:00:00"}, "effective_from"),
     ("/plans/studio/migrate", {"from_version_id": "seven"}, "from_version_id"),
+    ("/plans/studio/migrate", {"to_version_id": "eight"}, "to_version_id"),
 ]
 
 

@@ -185,6 +185,9 @@ class PriceRequest(BaseModel):
 
 class MigrationRequest(BaseModel):
     from_version_id: UUID | None = Field(default=None, description="Those of this version alone. Default: of all.")
+    to_version_id: UUID | None = Field(
+        default=None, description="To this version alone, as the dry run named it. Default: whichever is active then."
+    )
     dry_run: bool = Field(default=False, description="Only tell what it would mean.")
 
 
@@ -347,16 +350,19 @@ async def list_retired_versions(request: ApiRequest, limit: Limit = LIMIT, curso
         answer(MigrationAnswer, "Moved; with `dry_run`: what it would mean."),
         "plan_not_found",
         "no_active_version",
+        "version_not_active",
         "currency_mismatch",
     ),
 )
 async def migrate_subscriptions(
     request: ApiRequest, code: PlanCode, data: JSONBody[MigrationRequest | None] = None, key: Key = None
 ) -> ASGIResponse:
-    """Move all who are on retired versions of a plan to its active one."""
+    """Move all who are on retired versions of a plan to its active one, for the period that is running.
+
+    Name the `to_version_id` of the dry run: then nobody is moved to a version that was published since.
+    """
     wanted = data or MigrationRequest()
-    command = MigrateSubscriptions(plan_code=code, from_version_id=wanted.from_version_id, dry_run=wanted.dry_run)
-    return await submit(request, command, key)
+    return await submit(request, MigrateSubscriptions(plan_code=code, **dict(wanted)), key)
 
 
 @get("/addons", responses=ALWAYS | {200: answer(AddonList, "All addons.", {"addons": [_ADDON], "count": 1})})
