@@ -148,7 +148,10 @@ class Relay:
         async with self._database.connection() as conn:
             await outbox.delete(conn, [position for position, *_ in rows])
         metrics.PUBLISHED.labels(self.service).inc(len(rows))
-        return len(rows) == _BATCH or sum(len(payload or b"") for *_, payload in rows) >= _BATCH_BYTES
+        more = len(rows) == _BATCH or sum(len(payload or b"") for *_, payload in rows) >= _BATCH_BYTES
+        if more:
+            self._shortcut.look()
+        return more
 
     async def _oldest(self) -> list[Stored]:
         async with self._database.connection() as conn:

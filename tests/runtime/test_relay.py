@@ -67,6 +67,13 @@ async def test_a_large_outbox_goes_out_once_and_in_order_per_key(own_probe: Prob
         assert line == sorted(line)
 
 
+async def test_a_large_outbox_goes_out_without_a_pause(own_probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.relay._POLL_S", 60)
+    await own_probe.database.pool.execute(_INSERT, POKES, 12_000, 50)
+    async with relaying(own_probe):
+        await sent(own_probe, 20)
+
+
 async def test_the_largest_message_goes_out_comes_in_and_holds_up_nothing(own_probe: Probe) -> None:
     largest = b"x" * MAX_MESSAGE_BYTES
     await own_probe.database.pool.execute(
