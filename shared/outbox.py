@@ -35,13 +35,18 @@ class Row:
     payload: bytes | None
 
 
+_MOST_KNOWN = 100  # more than that are no lone messages that somebody waits for: nobody carries them back and forth
+
 Stored: TypeAlias = tuple[int, str, str, bytes | None]
 """A message in the outbox: its position, topic, key and payload."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a statement put into the outbox. `alone`: it saw nothing else there. `since`: when it began, monotonic."""
+    """What a statement put into the outbox; nothing, where that is much.
+
+    `alone`: it saw nothing else there. `since`: when it began, by the monotonic clock.
+    """
 
     rows: list[Stored]
     alone: bool
@@ -50,7 +55,7 @@ class Written:
     @classmethod
     def of(cls, rows: Sequence[Row], inserted: Sequence[Record], since: float) -> Self:
         """Of rows of which some were inserted: (id, position, alone)."""
-        row_of = {row.id: row for row in rows}
+        row_of = {row.id: row for row in rows} if inserted else {}
         stored = [(position, (row := row_of[id]).topic, row.key, row.payload) for id, position, _ in inserted]
         return cls(stored, bool(inserted) and inserted[0]["alone"], since)
 
@@ -159,7 +164,8 @@ async def insert_with_outcomes(
           insert into outbox (id, aggregatetype, aggregateid, type, payload)
           select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
           returning id, position)
-        select id, position, (select position from outbox order by position limit 1) is null as alone from sent
+        select id, position, (select position from outbox order by position limit 1) is null as alone
+        from sent where $12
         """,
         *_columns(rows),
         list(outcomes),
@@ -168,6 +174,7 @@ async def insert_with_outcomes(
         [o.code for o in outcomes.values()],
         [o.detail for o in outcomes.values()],
         now,
+        len(rows) <= _MOST_KNOWN,
     )
     return Written.of(rows, inserted, since)
 

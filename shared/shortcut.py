@@ -15,8 +15,6 @@ from contextlib import contextmanager
 
 from shared.outbox import Stored, Written
 
-_MOST = 100  # more than that is no lone message that somebody waits for
-
 
 class Shortcut:
     """What the leader is to publish next, if it knows; else it has to look."""
@@ -32,7 +30,7 @@ class Shortcut:
 
     def offer(self, written: Written) -> None:
         """Say what was committed to it."""
-        if written.alone and self._looked_at < written.since and len(self._rows) + len(written.rows) <= _MOST:
+        if written.alone and self._looked_at < written.since:
             self._rows += written.rows
         else:
             self.look()

@@ -16,8 +16,8 @@ from services.gateway.store import Operation
 from shared.db import Database, DatabaseAway
 from shared.outbox import Row, Written
 
-I = TypeVar("I")  # noqa: E741 - what goes in
-O = TypeVar("O")  # noqa: E741 - what comes out
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _AT_ONCE = 200
 
@@ -56,17 +56,17 @@ class Acceptance:
         return [kept.get(id, answer) for id, answer in answers]
 
 
-class Together(Generic[I, O]):
+class Together(Generic[Item, Result]):
     """Calls `work` for one item after the other, and for all at once that came while it was busy."""
 
-    def __init__(self, work: Callable[[Sequence[I]], Awaitable[Sequence[O]]]) -> None:
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
         self._work = work
-        self._waiting: list[tuple[I, asyncio.Future[O]]] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._worker: asyncio.Task[None] | None = None
 
-    async def __call__(self, item: I) -> O:
+    async def __call__(self, item: Item) -> Result:
         """What comes of an item. Raises what `work` raises."""
-        future: asyncio.Future[O] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._worker is None:
             self._worker = asyncio.create_task(self._run())
@@ -80,7 +80,7 @@ class Together(Generic[I, O]):
         finally:
             self._worker = None
 
-    async def _done(self, batch: Sequence[tuple[I, asyncio.Future[O]]]) -> None:
+    async def _done(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         """Do the work for these; where it fails, for each alone, so that nobody suffers from another's item."""
         if not batch:
             return
@@ -99,6 +99,6 @@ class Together(Generic[I, O]):
                     future.set_result(result)
 
 
-def _end(future: asyncio.Future[O], error: Exception) -> None:
+def _end(future: asyncio.Future[Result], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

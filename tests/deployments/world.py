@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
@@ -19,17 +17,19 @@ from shared import outbox
 from shared.config import Settings
 from shared.db import Connection, Database
 from shared.ids import uuid7
-from shared.inbox import Recorded, find_outcomes
 from shared.migrate import migrate
 from shared.outbox import Sender
-from shared.outcome import Meta, Outcome, Received, Refused, Send, Tombstone
+from shared.outcome import Meta, Outcome, Received, Refused, Tombstone
+from tests.sending import Sending
 
 Row = asyncpg.Record
 
 
 @dataclass
-class Deployments:
+class Deployments(Sending):
     """A migrated database with the seeded catalog. `said`: every event that `do` was given, in order."""
+
+    CALLER = "ann@acme.test"
 
     settings: Settings
     db: Database
@@ -55,24 +55,6 @@ class Deployments:
         except Refused as refused:
             return refused
         raise AssertionError(f"{command!r} was not refused: {result}")
-
-    async def send(self, *commands: Command, actor: str = "ann@acme.test", **send: Any) -> list[UUID]:
-        """Put commands on the bus, in this order, for a service that runs."""
-        ids = [uuid7() for _ in commands]
-        sends = [Send(command, id=id, actor=actor, **send) for command, id in zip(commands, ids, strict=True)]
-        rows = Sender("test").rows(Outcome(commands=sends), Meta(uuid7(), datetime.now(UTC)))
-        async with self.db.transaction() as conn:
-            await outbox.insert(conn, rows)
-        return ids
-
-    async def outcome(self, id: UUID, seconds: float = 30) -> Recorded:
-        """A command's outcome, waited for."""
-        async with asyncio.timeout(seconds):
-            while True:
-                async with self.db.connection() as conn:
-                    if found := await find_outcomes(conn, [id]):
-                        return found[id]
-                await asyncio.sleep(0.02)
 
 
 async def _handled(command: Command, conn: Connection, meta: Meta) -> Outcome:

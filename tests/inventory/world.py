@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import httpx
@@ -21,18 +20,15 @@ from dev.digitalocean import settings as stand_in
 from dev.digitalocean.control import Control
 from services.inventory.app import MIGRATIONS, service
 from services.inventory.provider import Provider
-from shared import outbox
 from shared.bus import tail
 from shared.config import Settings
 from shared.db import Database
 from shared.digitalocean import DigitalOcean, TokenResolver
-from shared.ids import uuid7
-from shared.inbox import Recorded, find_outcomes
+from shared.inbox import Recorded
 from shared.migrate import migrate
-from shared.outbox import Sender
-from shared.outcome import Meta, Outcome, Send
 from shared.process import running
 from shared.service import Service
+from tests.sending import Sending
 
 Row = asyncpg.Record
 
@@ -43,8 +39,10 @@ EMPTY = stand_in.Settings().model_dump(mode="json") | {
 
 
 @dataclass
-class Inventory:
+class Inventory(Sending):
     """A running service, its database, and what a person could do at the provider."""
+
+    CALLER = "olga@example.com"
 
     settings: Settings
     db: Database
@@ -64,24 +62,6 @@ class Inventory:
         await admin.execute(f"truncate {tables} cascade")
         await admin.close()
         self.began = datetime.now(UTC)
-
-    async def send(self, *commands: Command, actor: str | None = "olga@example.com", **send: Any) -> list[UUID]:
-        """Put commands on the bus, in this order."""
-        ids = [uuid7() for _ in commands]
-        sends = [Send(command, id=id, actor=actor, **send) for command, id in zip(commands, ids, strict=True)]
-        rows = Sender("test").rows(Outcome(commands=sends), Meta(uuid7(), datetime.now(UTC)))
-        async with self.db.transaction() as conn:
-            await outbox.insert(conn, rows)
-        return ids
-
-    async def outcome(self, id: UUID, seconds: float = 30) -> Recorded:
-        """A command's outcome, waited for."""
-        async with asyncio.timeout(seconds):
-            while True:
-                async with self.db.connection() as conn:
-                    if found := await find_outcomes(conn, [id]):
-                        return found[id]
-                await asyncio.sleep(0.02)
 
     async def ask(self, command: Command, **send: Any) -> Recorded:
         """Send a command and wait for what comes of it."""

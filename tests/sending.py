@@ -1,0 +1,42 @@
+"""What the worlds of services have in common: commands go onto the bus, and outcomes are looked up."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from contracts.message import Command
+from shared import outbox
+from shared.db import Database
+from shared.ids import uuid7
+from shared.inbox import Recorded, find_outcomes
+from shared.outbox import Sender
+from shared.outcome import Meta, Outcome, Send
+
+
+class Sending:
+    """A service's world into which somebody sends commands: `CALLER`, unless it is said who."""
+
+    CALLER: ClassVar[str]
+    db: Database
+
+    async def send(self, *commands: Command, **send: Any) -> list[UUID]:
+        """Put commands on the bus, in this order, for a service that runs."""
+        ids = [uuid7() for _ in commands]
+        send = {"actor": self.CALLER} | send
+        sends = [Send(command, id=id, **send) for command, id in zip(commands, ids, strict=True)]
+        rows = Sender("test").rows(Outcome(commands=sends), Meta(uuid7(), datetime.now(UTC)))
+        async with self.db.transaction() as conn:
+            await outbox.insert(conn, rows)
+        return ids
+
+    async def outcome(self, id: UUID, seconds: float = 30) -> Recorded:
+        """A command's outcome, waited for."""
+        async with asyncio.timeout(seconds):
+            while True:
+                async with self.db.connection() as conn:
+                    if found := await find_outcomes(conn, [id]):
+                        return found[id]
+                await asyncio.sleep(0.02)
