@@ -25,15 +25,19 @@ from shared.telemetry import span
 
 log = structlog.get_logger(__name__)
 
+_PENDING = Recorded("pending")
+
 
 class CareNeeded(Exception):
-    """A run failed that had no savepoint: the whole batch begins anew, with savepoints."""
+    """Something is not as it was hoped to be: the batch begins anew, with care."""
 
 
 class Batch:
     """Collects what a batch's handling decided; `write` puts it into the transaction at the end, set by set.
 
-    `careful`: a run of a batch handler has a savepoint, to which it can fail. Without, `handle` raises `CareNeeded`.
+    `careful`: commands are claimed first, and a run of a batch handler has a savepoint, to which it can fail. Without,
+    the hope is that no command was claimed before, that nothing is held back and that nothing fails: commands are
+    claimed at the end, with all that is written then, and where that hope is wrong, any method raises `CareNeeded`.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class Batch:
         self._contention_is_failure = contention_is_failure
         self._careful = careful
         self._fresh: set[UUID] = set()
+        self._guarded: list[Envelope] = []
+        self._anything_held = False
         self._buried: set[UUID] = set()
         self._held_lines: set[tuple[str, str]] = set()
         self._recorded: dict[UUID, Recorded] = {}
@@ -69,16 +75,24 @@ class Batch:
 
     async def claim(self, deliveries: Sequence[Delivery]) -> None:
         """Claim what the inbox guards, answer what was handled before, and learn which keys are held back."""
-        guarded = [envelope for d in deliveries if (envelope := d.guarded)]
-        if guarded:
-            self._fresh, anything_held = await inbox.claim(self._conn, guarded, self._now)
-            await self._answer_again([e for e in guarded if e.id not in self._fresh])
+        self._guarded = inbox.in_order(envelope for d in deliveries if (envelope := d.guarded))
+        if not self._careful:
+            self._fresh = {envelope.id for envelope in self._guarded}
+            return
+        if self._guarded:
+            self._fresh, self._anything_held = await inbox.claim(self._conn, self._guarded, self._now)
+            await self._answer_again([d.guarded for d in deliveries if d.guarded and d.guarded.id not in self._fresh])
         else:
-            anything_held = await dead_letters.is_anything_held(self._conn)
+            self._anything_held = await dead_letters.is_anything_held(self._conn)
         if broken := [d.dead_letter_id for d in deliveries if d.unreadable]:
             self._buried = await dead_letters.find_known(self._conn, broken)
-        if anything_held:
+        if self._anything_held:
             self._held_lines = await dead_letters.held_lines(self._conn, deliveries)
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether this batch needed no care, so that the next may do without."""
+        return not self.failures and not self._anything_held and len(self._fresh) == len(self._guarded)
 
     async def _answer_again(self, envelopes: Sequence[Envelope]) -> None:
         """A repeated command gets the answer it got; where that is not known yet, it comes when it is."""
@@ -143,6 +157,7 @@ class Batch:
         try:
             self.jobs.append((job, job.key(delivery.known[1]), delivery))
         except Exception as error:
+            self._require_care()
             self.fail(delivery, _bug(delivery, error))
         else:
             self._note(delivery, "queued")
@@ -153,6 +168,7 @@ class Batch:
         except Exception as error:
             if self._concerns_all(error):
                 raise
+            self._require_care()
             self.fail(delivery, _bug(delivery, error))
         else:
             self._decide(delivery, recorded, rows)
@@ -195,8 +211,7 @@ class Batch:
         except Exception as error:
             if self._concerns_all(error):
                 raise
-            if not self._careful:
-                raise CareNeeded from error
+            self._require_care()
             await self._handle_set(handler, run[: len(run) // 2])
             await self._handle_set(handler, run[len(run) // 2 :])
         else:
@@ -249,6 +264,7 @@ class Batch:
 
     def fail(self, delivery: Delivery, failure: Failure) -> None:
         """Hold a failing message for another attempt, if it has one left; what comes after it under its key waits."""
+        self._require_care()
         if self._retrying and self._retrying.attempts >= len(dead_letters.BACK_OFF):
             self.bury(delivery, failure, self._retrying.attempts + 1)
             return
@@ -259,9 +275,14 @@ class Batch:
 
     def bury(self, delivery: Delivery, failure: Failure, attempts: int = 1) -> None:
         """Give a message up: announce it, and answer whoever waits for it."""
+        self._require_care()
         self.failures += 1
         self._dead.append((delivery, failure))
         self._announce(delivery, failure, attempts)
+
+    def _require_care(self) -> None:
+        if not self._careful:
+            raise CareNeeded
 
     def _announce(self, delivery: Delivery, failure: Failure, attempts: int) -> None:
         event = dead_letters.announcement(self._service.name, delivery, failure, attempts, self._now)
@@ -294,8 +315,16 @@ class Batch:
             await self._write_held()
         if self.jobs:
             await job_store.insert(self._conn, self.jobs)
-        if self.rows or self._recorded:
+        if not self._careful:
+            await self._write_with_claims()
+        elif self.rows or self._recorded:
             self.written = await outbox.insert_with_outcomes(self._conn, self.rows, self._recorded, self._now)
+
+    async def _write_with_claims(self) -> None:
+        decided = [(e, self._recorded.get(e.id, _PENDING)) for e in self._guarded]
+        self.written = await outbox.insert_with_claims(self._conn, self.rows, decided, self._now)
+        if self.written is None:
+            raise CareNeeded
 
     async def _write_held(self) -> None:
         if self._hold:

@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, NoReturn
@@ -76,6 +77,7 @@ class Consumer:
         self._wake = wake
         self._limit = dead_letter_limit
         self._failing = 0
+        self._hopeful = True
         self._look_again_at = 0.0
         self._held_due = asyncio.Event()
         self._leaving = asyncio.Event()
@@ -158,13 +160,16 @@ class Consumer:
             await self._commit(deliveries[start : start + _APART], contention_is_failure=True)
 
     async def _commit(self, deliveries: Sequence[Delivery], *, contention_is_failure: bool = False) -> None:
-        """The deliveries in one transaction: first in the hope that no run fails; where one does, with savepoints."""
-        try:
-            await self._transact(deliveries, careful=False, contention_is_failure=contention_is_failure)
-        except CareNeeded:
-            await self._transact(deliveries, careful=True, contention_is_failure=contention_is_failure)
+        """The deliveries in one transaction: hoping that they need no care, if those before needed none."""
+        if self._hopeful and not contention_is_failure:
+            with suppress(CareNeeded):
+                await self._transact(deliveries, careful=False)
+                return
+        await self._transact(deliveries, careful=True, contention_is_failure=contention_is_failure)
 
-    async def _transact(self, deliveries: Sequence[Delivery], *, careful: bool, contention_is_failure: bool) -> None:
+    async def _transact(
+        self, deliveries: Sequence[Delivery], *, careful: bool, contention_is_failure: bool = False
+    ) -> None:
         started = time.monotonic()
         async with self._database.transaction() as conn:
             batch = Batch(
@@ -181,6 +186,7 @@ class Consumer:
             if self._failing + batch.failures > self._limit and len(deliveries) > 1:
                 raise TooManyFailures
             await batch.write()
+        self._hopeful = batch.hopeful
         await self._committed(batch, time.monotonic() - started)
 
     async def _committed(self, batch: Batch, seconds: float) -> None:

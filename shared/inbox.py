@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -42,20 +42,30 @@ async def claim(conn: Connection, envelopes: Sequence[Envelope], now: datetime) 
 
     And whether anything is held back (`dead_letters.held_lines`), as it is then.
 
-    This is the first statement of a batch's transaction, with the ids sorted: a consumer that lost its partition, and
-    the one that got it, wait for one another here and cannot deadlock.
+    This is the first statement of a careful batch's transaction, with the messages `in_order`: a consumer that lost
+    its partition, and the one that got it, wait for one another here and cannot deadlock.
     """
-    ordered = sorted({e.id: e for e in envelopes}.values(), key=lambda e: e.id)
     (row,) = await conn.fetch(
-        "select fresh, anything_held from claim_commands($1, $2, $3, $4, $5, $6)",
-        [e.id for e in ordered],
-        [e.type for e in ordered],
-        [e.tenantid for e in ordered],
-        [e.correlationid for e in ordered],
-        [e.replyto for e in ordered],
-        [None if _answers_for_key(e) else now + KEPT for e in ordered],
+        "select fresh, anything_held from claim_commands($1, $2, $3, $4, $5, $6)", *columns(envelopes, now)
     )
     return set(row["fresh"]), row["anything_held"]
+
+
+def in_order(envelopes: Iterable[Envelope]) -> list[Envelope]:
+    """Each message once, in the order in which all claim them, so that none deadlock."""
+    return sorted({e.id: e for e in envelopes}.values(), key=lambda e: e.id)
+
+
+def columns(envelopes: Sequence[Envelope], now: datetime) -> tuple[Sequence[object], ...]:
+    """What a claim says of each: id, type, tenant, correlation, where the reply goes, how long its outcome is kept."""
+    return (
+        [e.id for e in envelopes],
+        [e.type for e in envelopes],
+        [e.tenantid for e in envelopes],
+        [e.correlationid for e in envelopes],
+        [e.replyto for e in envelopes],
+        [None if _answers_for_key(e) else now + KEPT for e in envelopes],
+    )
 
 
 def _answers_for_key(envelope: Envelope) -> bool:

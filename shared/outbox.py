@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self, TypeAlias
@@ -14,6 +14,7 @@ from asyncpg import Record
 
 from contracts.message import Envelope, Event, Message, Reply
 from contracts.topics import TOPICS
+from shared import inbox
 from shared.db import Connection
 from shared.ids import uuid7
 from shared.inbox import Recorded
@@ -36,6 +37,12 @@ class Row:
 
 
 _MOST_KNOWN = 100  # more than that are no lone messages that somebody waits for: nobody carries them back and forth
+_MOST_BEFORE = 128
+WRITTEN = f"""
+  coalesce(array_agg(id), '{{}}') as ids, coalesce(array_agg(position), '{{}}') as positions,
+  array(select position from outbox order by position limit {_MOST_BEFORE}) as before
+"""
+"""What `Written` is made of, of those that a statement inserted. `before`: what is there without them."""
 
 Stored: TypeAlias = tuple[int, str, str, bytes | None]
 """A message in the outbox: its position, topic, key and payload."""
@@ -45,19 +52,26 @@ Stored: TypeAlias = tuple[int, str, str, bytes | None]
 class Written:
     """What a statement put into the outbox; nothing, where that is much.
 
-    `alone`: it saw nothing else there. `since`: when it began, by the monotonic clock.
+    `before`: the positions of what it saw there; None where that is much, or not known. `since`: when it began, by the
+    monotonic clock.
     """
 
     rows: list[Stored]
-    alone: bool
+    before: list[int] | None
     since: float
 
     @classmethod
-    def of(cls, rows: Sequence[Row], inserted: Sequence[Record], since: float) -> Self:
-        """Of rows of which some were inserted: (id, position, alone)."""
-        row_of = {row.id: row for row in rows} if inserted else {}
-        stored = [(position, (row := row_of[id]).topic, row.key, row.payload) for id, position, _ in inserted]
-        return cls(stored, bool(inserted) and inserted[0]["alone"], since)
+    def of(cls, rows: Sequence[Row], inserted: Record, since: float) -> Self:
+        """Of rows of which some were inserted: ids, positions and `before`."""
+        if len(rows) > _MOST_KNOWN:
+            return cls([], None, since)
+        row_of = {row.id: row for row in rows}
+        stored = [
+            (position, (row := row_of[id]).topic, row.key, row.payload)
+            for id, position in zip(inserted["ids"], inserted["positions"], strict=True)
+        ]
+        before = inserted["before"]
+        return cls(stored, before if before is not None and len(before) < _MOST_BEFORE else None, since)
 
 
 @dataclass(frozen=True)
@@ -145,7 +159,7 @@ def meta_of(envelope: Envelope, now: datetime) -> Meta:
 
 async def insert(conn: Connection, rows: Sequence[Row]) -> Written:
     """Put messages into the outbox of this transaction, in order."""
-    return await insert_with_outcomes(conn, rows, {}) if rows else Written([], alone=False, since=0)
+    return await insert_with_outcomes(conn, rows, {}) if rows else Written([], before=None, since=0)
 
 
 async def insert_with_outcomes(
@@ -153,30 +167,66 @@ async def insert_with_outcomes(
 ) -> Written:
     """Put messages into the outbox and the outcomes of commands beside their claims in the inbox, in one round trip."""
     since = time.monotonic()
-    inserted = await conn.fetch(
-        """
+    (inserted,) = await conn.fetch(
+        f"""
         with recorded as (
           update inbox set status = o.status, result = o.result, code = o.code, detail = o.detail, decided_at = $11
           from unnest($6::uuid[], $7::text[], $8::jsonb[], $9::text[], $10::jsonb[])
             as o(id, status, result, code, detail)
           where inbox.id = o.id),
-        sent as (
-          insert into outbox (id, aggregatetype, aggregateid, type, payload)
-          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
-          returning id, position)
-        select id, position, (select position from outbox order by position limit 1) is null as alone
-        from sent where $12
+        {_SENT}
+        select {WRITTEN} from sent where $12
         """,
         *_columns(rows),
         list(outcomes),
-        [o.status for o in outcomes.values()],
-        [o.result for o in outcomes.values()],
-        [o.code for o in outcomes.values()],
-        [o.detail for o in outcomes.values()],
+        *_outcome_columns(outcomes.values()),
         now,
         len(rows) <= _MOST_KNOWN,
     )
     return Written.of(rows, inserted, since)
+
+
+async def insert_with_claims(
+    conn: Connection, rows: Sequence[Row], decided: Sequence[tuple[Envelope, Recorded]], now: datetime
+) -> Written | None:
+    """Put messages into the outbox, and the claims of commands with their outcomes into the inbox, in one round trip.
+
+    None where one of them was claimed before, or anything is held back: then the transaction is worth nothing.
+    """
+    since = time.monotonic()
+    (inserted,) = await conn.fetch(
+        f"""
+        with claimed as (
+          insert into inbox (id, type, tenant_id, correlation_id, reply_to, expires_at,
+            status, result, code, detail, decided_at)
+          select *, case status when 'pending' then null else $16::timestamptz end
+          from unnest($6::uuid[], $7::text[], $8::text[], $9::uuid[], $10::text[], $11::timestamptz[],
+            $12::text[], $13::jsonb[], $14::text[], $15::jsonb[])
+            as c(id, type, tenant_id, correlation_id, reply_to, expires_at, status, result, code, detail)
+          on conflict (id) do nothing
+          returning id),
+        {_SENT}
+        select {WRITTEN}, (select count(*) from claimed) as claimed,
+          exists (select from dead_letters where status = 'held') as anything_held
+        from sent where $17
+        """,
+        *_columns(rows),
+        *inbox.columns([envelope for envelope, _ in decided], now),
+        *_outcome_columns([outcome for _, outcome in decided]),
+        now,
+        len(rows) <= _MOST_KNOWN,
+    )
+    if inserted["claimed"] < len(decided) or inserted["anything_held"]:
+        return None
+    return Written.of(rows, inserted, since)
+
+
+_SENT = """
+  sent as (
+    insert into outbox (id, aggregatetype, aggregateid, type, payload)
+    select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+    returning id, position)
+"""
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[UUID], list[str], list[str], list[str], list[bytes | None]]:
@@ -189,20 +239,32 @@ def _columns(rows: Sequence[Row]) -> tuple[list[UUID], list[str], list[str], lis
     )
 
 
-async def oldest(conn: Connection, limit: int, limit_bytes: int) -> list[Stored]:
-    """The first messages in the outbox, as many as fit the limits and at least one: (position, topic, key, payload)."""
+def _outcome_columns(outcomes: Collection[Recorded]) -> tuple[Sequence[object], ...]:
+    return (
+        [o.status for o in outcomes],
+        [o.result for o in outcomes],
+        [o.code for o in outcomes],
+        [o.detail for o in outcomes],
+    )
+
+
+async def oldest(
+    conn: Connection, limit: int, limit_bytes: int, besides: Collection[int] = frozenset()
+) -> list[Stored]:
+    """The first messages in the outbox, but for some positions: as many as fit the limits, and at least one."""
     rows = await conn.fetch(
         """
         select position, aggregatetype, aggregateid, payload
         from (
           select position, aggregatetype, aggregateid, payload,
             sum(coalesce(octet_length(payload), 0)) over (order by position rows unbounded preceding) as through
-          from outbox order by position limit $1) o
+          from outbox where position <> all($3::bigint[]) order by position limit $1) o
         where through - coalesce(octet_length(payload), 0) < $2
         order by position
         """,
         limit,
         limit_bytes,
+        list(besides),
     )
     return [tuple(row) for row in rows]
 

@@ -36,6 +36,8 @@ _RENEW_BELOW_S = 6.0  # more than a sending may take, so that a batch that is re
 _RELEASE_S = 2.0
 _BATCH = 5000
 _BATCH_BYTES = 4 * 1024 * 1024
+_UNDELETED = 64  # so many at most are left there by a leader that is busy: they cost the others more with each
+_DELETE_AFTER_S = 0.05  # of rest: whoever waits for what was published does not share the processors with its deletion
 _POLL_S = 0.25  # only for what no wake-up announced: a lost notification, a successor's first look
 _SHORTEST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
@@ -132,9 +134,13 @@ class Relay:
         return False
 
     async def _rest(self) -> None:
-        await pause(self._due, _POLL_S)
+        published = self._shortcut.published
+        await pause(self._due, _DELETE_AFTER_S if published else _POLL_S)
         if not self._due.is_set():
-            self._shortcut.look()
+            if published:
+                await self._delete()
+            else:
+                self._shortcut.look()
         self._due.clear()
 
     async def _publish(self, publisher: Publisher) -> bool:
@@ -144,9 +150,11 @@ class Relay:
             rows = await self._oldest()
         if not rows:
             return False
+        self._shortcut.publishing(rows)
         await self._send(publisher, rows)
-        async with self._database.connection() as conn:
-            await outbox.delete(conn, [position for position, *_ in rows])
+        self._shortcut.sent(rows)
+        if len(self._shortcut.published) > _UNDELETED:
+            await self._delete()
         metrics.PUBLISHED.labels(self.service).inc(len(rows))
         more = len(rows) == _BATCH or sum(len(payload or b"") for *_, payload in rows) >= _BATCH_BYTES
         if more:
@@ -156,7 +164,13 @@ class Relay:
     async def _oldest(self) -> list[Stored]:
         async with self._database.connection() as conn:
             with self._shortcut.looking():
-                return await outbox.oldest(conn, _BATCH, _BATCH_BYTES)
+                return await outbox.oldest(conn, _BATCH, _BATCH_BYTES, self._shortcut.published)
+
+    async def _delete(self) -> None:
+        positions = list(self._shortcut.published)
+        async with self._database.connection() as conn:
+            await outbox.delete(conn, positions)
+        self._shortcut.deleted(positions)
 
     async def _send(self, publisher: Publisher, rows: Sequence[Stored]) -> None:
         remaining = self._lease_until - time.monotonic()

@@ -12,7 +12,7 @@ from uuid import UUID
 from services.gateway.auth import Identity
 from shared.db import Connection, Database
 from shared.inbox import Recorded
-from shared.outbox import Row, Written
+from shared.outbox import WRITTEN, Row, Written
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ async def insert_operations(conn: Connection, accepted: Sequence[tuple[Operation
     """
     since = time.monotonic()
     operations, commands = [operation for operation, _ in accepted], [row for _, row in accepted]
-    rows = await conn.fetch(
-        """
+    (inserted,) = await conn.fetch(
+        f"""
         with accepted as (
           insert into operations
             (id, tenant_id, idempotency_key, request_hash, actor, operators_only, service, command_type, accepted_at)
@@ -200,7 +200,7 @@ async def insert_operations(conn: Connection, accepted: Sequence[tuple[Operation
             as c(id, topic, key, type, payload)
           join accepted using (id)
           returning id, position)
-        select id, position, (select position from outbox order by position limit 1) is null as alone from sent
+        select {WRITTEN} from sent
         """,
         [each.id for each in operations],
         [each.tenant_id for each in operations],
@@ -215,7 +215,7 @@ async def insert_operations(conn: Connection, accepted: Sequence[tuple[Operation
         [row.key for row in commands],
         [row.payload for row in commands],
     )
-    return {row["id"] for row in rows}, Written.of(commands, rows, since)
+    return set(inserted["ids"]), Written.of(commands, inserted, since)
 
 
 async def list_operations(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Operation]:

@@ -74,6 +74,28 @@ async def test_a_large_outbox_goes_out_without_a_pause(own_probe: Probe, monkeyp
         await sent(own_probe, 20)
 
 
+async def test_what_waits_for_its_deletion_is_not_sent_again_and_does_not_grow(
+    own_probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.relay._DELETE_AFTER_S", 60)
+    count = 150
+    async with relaying(own_probe) as relay, asyncio.timeout(30), tail(own_probe.settings, [POKES]) as published:
+        for number in range(count):
+            await own_probe.database.pool.execute(_INSERT.replace("n::text", "$4"), POKES, 1, 1, str(number))
+            relay.wake()
+            assert (await published.getone()).value == str(number).encode()
+        left = await own_probe.database.pool.fetchval("select count(*) from outbox")
+    assert 0 < left <= 65
+    assert len(await own_probe.read(POKES)) == count
+
+
+async def test_what_was_sent_is_deleted_in_a_moment_of_rest(own_probe: Probe) -> None:
+    async with relaying(own_probe) as relay:
+        await own_probe.database.pool.execute(_INSERT, POKES, 3, 1)
+        relay.wake()
+        await sent(own_probe, 2)
+
+
 async def test_the_largest_message_goes_out_comes_in_and_holds_up_nothing(own_probe: Probe) -> None:
     largest = b"x" * MAX_MESSAGE_BYTES
     await own_probe.database.pool.execute(

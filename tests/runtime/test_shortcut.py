@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -19,10 +19,11 @@ from tests.runtime.probe import POKES, Probe
 from tests.runtime.test_relay import relaying, sent
 
 _ROW: Stored = (1, POKES, "key", b"1")
+_LATER: Stored = (2, POKES, "key", b"2")
 
 
-def _written(*rows: Stored, alone: bool = True) -> Written:
-    return Written(list(rows), alone, time.monotonic())
+def _written(*rows: Stored, before: Sequence[Stored] | None = ()) -> Written:
+    return Written(list(rows), None if before is None else [position for position, *_ in before], time.monotonic())
 
 
 def _looked() -> Shortcut:
@@ -35,10 +36,9 @@ def _looked() -> Shortcut:
 def test_what_is_alone_since_the_last_look_is_known() -> None:
     shortcut = _looked()
     assert shortcut.take() == []
-    later = (2, *_ROW[1:])
-    shortcut.offer(_written(later))
+    shortcut.offer(_written(_LATER))
     shortcut.offer(_written(_ROW))
-    assert shortcut.take() == [_ROW, later]
+    assert shortcut.take() == [_ROW, _LATER]
     assert shortcut.take() == []
 
 
@@ -48,9 +48,46 @@ def test_before_the_first_look_nothing_is_known() -> None:
     assert shortcut.take() is None
 
 
-def test_beside_others_a_message_waits_for_the_look() -> None:
+@pytest.mark.parametrize("before", [[_ROW], None], ids=["one", "many"])
+def test_beside_what_is_not_known_a_message_waits_for_the_look(before: Sequence[Stored] | None) -> None:
     shortcut = _looked()
-    shortcut.offer(_written(_ROW, alone=False))
+    shortcut.offer(_written(_LATER, before=before))
+    assert shortcut.take() is None
+
+
+def test_beside_what_is_offered_or_being_published_or_published_a_message_waits_for_nothing() -> None:
+    shortcut = _looked()
+    shortcut.offer(_written(_ROW))
+    shortcut.offer(_written(_LATER, before=[_ROW]))
+    rows = [_ROW, _LATER]
+    assert shortcut.take() == rows
+    shortcut.publishing(rows)
+    last, very_last = (3, *_ROW[1:]), (4, *_ROW[1:])
+    shortcut.offer(_written(last, before=rows))
+    shortcut.sent(rows)
+    shortcut.offer(_written(very_last, before=[*rows, last]))
+    assert shortcut.take() == [last, very_last]
+    shortcut.publishing([last, very_last])
+    shortcut.sent([last, very_last])
+    shortcut.offer(_written((5, *_ROW[1:]), before=[*rows, last, very_last]))
+    assert shortcut.take() == [(5, *_ROW[1:])]
+
+
+def test_what_a_look_found_is_known() -> None:
+    shortcut = _looked()
+    shortcut.publishing([_ROW])
+    shortcut.offer(_written(_LATER, before=[_ROW]))
+    assert shortcut.take() == [_LATER]
+
+
+def test_what_is_deleted_is_no_longer_known() -> None:
+    """So that what is remembered does not grow."""
+    shortcut = _looked()
+    shortcut.publishing([_ROW])
+    shortcut.sent([_ROW])
+    shortcut.deleted({_ROW[0]})
+    assert not shortcut.published
+    shortcut.offer(_written(_LATER, before=[_ROW]))
     assert shortcut.take() is None
 
 
@@ -80,7 +117,7 @@ def test_what_was_written_before_a_look_or_during_it_may_have_been_found_by_it()
 async def test_many_at_once_are_not_carried_about_but_left_to_a_look(own_probe: Probe) -> None:
     async with own_probe.database.transaction() as conn:
         written = await outbox.insert(conn, [Row(uuid4(), POKES, "key", "x", b"") for _ in range(1000)])
-    assert (written.rows, written.alone) == ([], False)
+    assert (written.rows, written.before) == ([], None)
     shortcut = _looked()
     shortcut.offer(written)
     assert shortcut.take() is None
@@ -104,7 +141,7 @@ async def _waiting(probe: Probe) -> AsyncIterator[Relay]:
 
 def _otherwise(written: Written) -> Written:
     """The same, with other words: where those go out, nobody looked."""
-    return Written([(*row[:3], b"offered") for row in written.rows], written.alone, written.since)
+    return Written([(*row[:3], b"offered") for row in written.rows], written.before, written.since)
 
 
 async def test_a_lone_message_goes_out_without_a_look(own_probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
