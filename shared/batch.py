@@ -321,6 +321,10 @@ class Batch:
             self.written = await outbox.insert_with_outcomes(self._conn, self.rows, self._recorded, self._now)
 
     async def _write_with_claims(self) -> None:
+        if not self._guarded and not self.rows:  # events that cause nothing: a lighter question
+            if await dead_letters.is_anything_held(self._conn):
+                raise CareNeeded
+            return
         decided = [(e, self._recorded.get(e.id, _PENDING)) for e in self._guarded]
         self.written = await outbox.insert_with_claims(self._conn, self.rows, decided, self._now)
         if self.written is None:

@@ -12,7 +12,7 @@ import pytest
 from contracts.message import Command
 from shared.db import Connection
 from shared.outcome import Meta, Outcome
-from tests.runtime.probe import Poke, Probe, Tally, at_work, envelope_of, note, record_of, until
+from tests.runtime.probe import Poke, Poked, Probe, Tally, at_work, envelope_of, note, record_of, until
 
 KINDS: dict[str, type[Command]] = {"one by one": Poke, "in sets": Tally}
 
@@ -79,6 +79,22 @@ async def test_behind_what_was_held_back_before_a_restart_its_key_waits(own_prob
         await own_probe.database.pool.execute("update dead_letters set next_attempt_at = now()")
         await own_probe.reply(follower)
     assert await own_probe.effects("held") == ["1", "2"]
+
+
+async def test_so_does_an_event(own_probe: Probe) -> None:
+    async def bug(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    own_probe.acts["held"] = bug
+    async with at_work(own_probe):
+        await own_probe.send(Poked(name="held", version=1))
+        await own_probe.row("select 1 from dead_letters where status = 'held'")
+    del own_probe.acts["held"]
+    await own_probe.database.pool.execute("update dead_letters set next_attempt_at = now() + interval '1 minute'")
+    async with at_work(own_probe):
+        (follower,) = await own_probe.send(Poked(name="held", version=2))
+        await own_probe.row("select 1 from dead_letters where status = 'held' and message_id = $1", follower)
+        assert await own_probe.database.pool.fetchval("select count(*) from seen") == 0
 
 
 async def test_what_another_consumer_commits_meanwhile_is_what_counts(own_probe: Probe) -> None:
