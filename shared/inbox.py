@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -46,7 +46,7 @@ async def claim(conn: Connection, envelopes: Sequence[Envelope], now: datetime) 
     its partition, and the one that got it, wait for one another here and cannot deadlock.
     """
     (row,) = await conn.fetch(
-        "select fresh, anything_held from claim_commands($1, $2, $3, $4, $5, $6)", *columns(envelopes, now)
+        "select fresh, anything_held from claim_commands($1, $2, $3, $4, $5, $6)", *claim_columns(envelopes, now)
     )
     return set(row["fresh"]), row["anything_held"]
 
@@ -56,7 +56,7 @@ def in_order(envelopes: Iterable[Envelope]) -> list[Envelope]:
     return sorted({e.id: e for e in envelopes}.values(), key=lambda e: e.id)
 
 
-def columns(envelopes: Sequence[Envelope], now: datetime) -> tuple[Sequence[object], ...]:
+def claim_columns(envelopes: Sequence[Envelope], now: datetime) -> tuple[Sequence[object], ...]:
     """What a claim says of each: id, type, tenant, correlation, where the reply goes, how long its outcome is kept."""
     return (
         [e.id for e in envelopes],
@@ -65,6 +65,16 @@ def columns(envelopes: Sequence[Envelope], now: datetime) -> tuple[Sequence[obje
         [e.correlationid for e in envelopes],
         [e.replyto for e in envelopes],
         [None if _answers_for_key(e) else now + KEPT for e in envelopes],
+    )
+
+
+def outcome_columns(outcomes: Collection[Recorded]) -> tuple[Sequence[object], ...]:
+    """What is kept of each outcome: status, result, code, detail."""
+    return (
+        [o.status for o in outcomes],
+        [o.result for o in outcomes],
+        [o.code for o in outcomes],
+        [o.detail for o in outcomes],
     )
 
 

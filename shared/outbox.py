@@ -179,7 +179,7 @@ async def insert_with_outcomes(
         """,
         *_columns(rows),
         list(outcomes),
-        *_outcome_columns(outcomes.values()),
+        *inbox.outcome_columns(outcomes.values()),
         now,
         len(rows) <= _MOST_KNOWN,
     )
@@ -211,8 +211,8 @@ async def insert_with_claims(
         from sent where $17
         """,
         *_columns(rows),
-        *inbox.columns([envelope for envelope, _ in decided], now),
-        *_outcome_columns([outcome for _, outcome in decided]),
+        *inbox.claim_columns([envelope for envelope, _ in decided], now),
+        *inbox.outcome_columns([outcome for _, outcome in decided]),
         now,
         len(rows) <= _MOST_KNOWN,
     )
@@ -239,15 +239,6 @@ def _columns(rows: Sequence[Row]) -> tuple[list[UUID], list[str], list[str], lis
     )
 
 
-def _outcome_columns(outcomes: Collection[Recorded]) -> tuple[Sequence[object], ...]:
-    return (
-        [o.status for o in outcomes],
-        [o.result for o in outcomes],
-        [o.code for o in outcomes],
-        [o.detail for o in outcomes],
-    )
-
-
 async def oldest(
     conn: Connection, limit: int, limit_bytes: int, besides: Collection[int] = frozenset()
 ) -> list[Stored]:
@@ -270,14 +261,9 @@ async def oldest(
 
 
 async def delete(conn: Connection, positions: Iterable[int]) -> None:
-    """Drop what Kafka has acknowledged.
+    """Drop what Kafka has acknowledged, for good.
 
-    Without waiting for the disk: what a crash of the database brings back is published twice, and known by its id.
+    (Without waiting for the disk, a crash of the database could bring an older message back that is published again
+    after a newer one of its key, which its leader knows to be published.)
     """
-    await conn.execute(
-        """
-        with lax as materialized (select set_config('synchronous_commit', 'off', true))
-        delete from outbox using lax where position = any($1::bigint[])
-        """,
-        list(positions),
-    )
+    await conn.execute("delete from outbox where position = any($1::bigint[])", list(positions))

@@ -68,6 +68,7 @@ async def _handled(command: Command, conn: Connection, meta: Meta) -> Outcome:
             raise alone
         return alone
     run = _Run(conn, meta)
+    # (What a job gets is a worker's; `_Run` has of it what these jobs ask for.)
     outcome = await service.jobs[type(command)].run(command, run)  # type: ignore[arg-type]
     assert isinstance(outcome, Outcome)
     return Outcome(result=outcome.result, events=[*run.events, *outcome.events])

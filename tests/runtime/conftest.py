@@ -56,3 +56,9 @@ async def own_probe(settings: Settings) -> AsyncIterator[Probe]:
     """A probe of this test's own; the service is not at work yet."""
     async with probing(settings) as probe:
         yield probe
+
+
+@pytest.fixture
+def no_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes out was told to the relay: its own look, which finds all a quarter of a second later, is far off."""
+    monkeypatch.setattr("shared.relay._POLL_S", 60)

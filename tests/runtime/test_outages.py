@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from dev.stack import Stack
+from shared import outbox
 from shared.bus import Records, Subscription
+from shared.ids import uuid7
+from shared.outbox import Row
 from tests.conftest import settings_for
 from tests.ledger.messages import COMMANDS, Deposit
 from tests.ledger.world import Replica, World, world
@@ -112,6 +115,20 @@ async def test_while_the_database_is_away_it_is_not_ready_and_goes_on_when_it_is
     await asyncio.to_thread(scene.stack.postgres.start)
     await scene.health.becomes("/readyz", 200)
     await scene.deposits("database")
+
+
+async def test_what_was_deleted_from_the_outbox_does_not_come_back_with_a_database_that_is_killed(scene: Scene) -> None:
+    """It would be published again alone, after what is newer."""
+    await _terminated_in(scene.replica)
+    ledger = scene.world.ledger
+    async with ledger.connection() as conn:
+        written = await outbox.insert(conn, [Row(uuid7(), COMMANDS, "key", "x", b"")])
+        await outbox.delete(conn, [position for position, *_ in written.rows])
+    await asyncio.to_thread(scene.stack.postgres.kill)
+    await asyncio.to_thread(scene.stack.postgres.start)
+    assert await ledger.pool.fetchval("select count(*) from outbox") == 0
+    scene.replica.start()
+    await scene.health.becomes("/readyz", 200)
 
 
 async def test_it_can_be_stopped_while_both_are_away(scene: Scene) -> None:

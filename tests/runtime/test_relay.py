@@ -67,8 +67,8 @@ async def test_a_large_outbox_goes_out_once_and_in_order_per_key(own_probe: Prob
         assert line == sorted(line)
 
 
-async def test_a_large_outbox_goes_out_without_a_pause(own_probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.relay._POLL_S", 60)
+@pytest.mark.usefixtures("no_polls")
+async def test_a_large_outbox_goes_out_without_a_pause(own_probe: Probe) -> None:
     await own_probe.database.pool.execute(_INSERT, POKES, 12_000, 50)
     async with relaying(own_probe):
         await sent(own_probe, 20)
@@ -77,7 +77,7 @@ async def test_a_large_outbox_goes_out_without_a_pause(own_probe: Probe, monkeyp
 async def test_what_waits_for_its_deletion_is_not_sent_again_and_does_not_grow(
     own_probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.relay._DELETE_AFTER_S", 60)
+    monkeypatch.setattr("shared.relay._DELETE_AFTER_S", 60)  # a leader that has no rest: the test's own pauses are some
     count = 150
     async with relaying(own_probe) as relay, asyncio.timeout(30), tail(own_probe.settings, [POKES]) as published:
         for number in range(count):
@@ -141,7 +141,7 @@ async def test_what_a_hung_leader_still_holds_goes_nowhere_when_it_wakes(own_pro
 async def test_a_leader_makes_itself_known_to_the_broker_anew_before_that_forgets_it(
     own_probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.relay.PUBLISHER_LIFE_S", 0.5)
+    monkeypatch.setattr("shared.relay.PUBLISHER_LIFE_S", 0.5)  # an hour
     async with relaying(own_probe):
         await _insert_and_wait(own_probe)
         async with Publisher.open(own_probe.settings, "probe-relay") as between:

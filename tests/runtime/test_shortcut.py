@@ -144,8 +144,8 @@ def _otherwise(written: Written) -> Written:
     return Written([(*row[:3], b"offered") for row in written.rows], written.before, written.since)
 
 
-async def test_a_lone_message_goes_out_without_a_look(own_probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.relay._POLL_S", 60)
+@pytest.mark.usefixtures("no_polls")
+async def test_a_lone_message_goes_out_without_a_look(own_probe: Probe) -> None:
     async with _waiting(own_probe) as relay:
         for _ in range(3):
             relay.wake(_otherwise(await _insert(own_probe, b"stored")))
@@ -153,8 +153,8 @@ async def test_a_lone_message_goes_out_without_a_look(own_probe: Probe, monkeypa
     assert await own_probe.read(POKES) == [b"first", *[b"offered"] * 3]
 
 
-async def test_what_another_wrote_before_goes_first(own_probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.relay._POLL_S", 60)
+@pytest.mark.usefixtures("no_polls")
+async def test_what_another_wrote_before_goes_first(own_probe: Probe) -> None:
     async with _waiting(own_probe) as relay:
         await _insert(own_probe, b"another's")  # whose notification is under way
         relay.wake(await _insert(own_probe, b"ours"))
@@ -162,11 +162,9 @@ async def test_what_another_wrote_before_goes_first(own_probe: Probe, monkeypatc
     assert await own_probe.read(POKES) == [b"first", b"another's", b"ours"]
 
 
-async def test_after_its_lease_lapsed_a_leader_trusts_nothing_that_was_offered(
-    own_probe: Probe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_polls")
+async def test_after_its_lease_lapsed_a_leader_trusts_nothing_that_was_offered(own_probe: Probe) -> None:
     """Another may have led meanwhile, and published it, and more."""
-    monkeypatch.setattr("shared.relay._POLL_S", 60)
     async with _waiting(own_probe) as relay:
         written = await _insert(own_probe, b"stored")
         relay._lease_until = time.monotonic() - 1
