@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import ConsumerStoppedError, KafkaError, TopicAlreadyExistsError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -129,7 +130,7 @@ class Subscription:
 
     async def start(self) -> None:
         """Join the group."""
-        await self._broker.start()
+        await begun(self._broker.start())
         self._committing = asyncio.create_task(self._commits.run(), name="kafka-commits")
 
     async def stop(self) -> None:
@@ -138,7 +139,8 @@ class Subscription:
             self._committing.cancel()
             await asyncio.wait({self._committing})
         await self._commits.at_once()
-        await ended(self._broker.stop(), _GRACE_S + _COMMIT_S + CLOSE_S)
+        client = self._consumer and self._consumer._client
+        await stopped(self._broker.stop(), client, _GRACE_S + _COMMIT_S + CLOSE_S)
 
     def silent_for(self, now_ms: int) -> float | None:
         """Seconds since the broker last answered a fetch; None while a batch is in hand, or nothing is assigned.
@@ -306,6 +308,15 @@ async def _undecoded(message: KafkaAckableMessage) -> Records:
     return message.raw_message
 
 
+async def begun(start: Awaitable[None]) -> None:
+    """Wait for a start of aiokafka's. One that is cut short would leave a connection open: it may come to its end."""
+    starting = asyncio.ensure_future(start)
+    try:
+        await asyncio.shield(starting)
+    finally:
+        await ended(starting, CLOSE_S)
+
+
 async def ended(end: Awaitable[None], seconds: float) -> None:
     """Wait for an end of aiokafka's, but not for long.
 
@@ -319,6 +330,13 @@ async def ended(end: Awaitable[None], seconds: float) -> None:
         ending.exception()  # nothing can be done about it any more
 
 
+async def stopped(stop: Awaitable[None], client: AIOKafkaClient | None, seconds: float = CLOSE_S) -> None:
+    """Wait for a client's end, but not for long, and close its connections in any case: a second stop would not."""
+    await ended(stop, seconds)
+    for conn in client._conns.values() if client else ():
+        conn.close()
+
+
 async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str]:
     """Create what is missing; gives the names of what was created. Existing topics stay as they are.
 
@@ -328,7 +346,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str
         return []  # its topics appear when they are used
     admin = AIOKafkaAdminClient(**connection(settings), client_id="arcadia-admin")
     try:
-        await admin.start()
+        await begun(admin.start())
         there = set(await admin.list_topics())
         missing = [topic for topic in topics if settings.kafka_prefix + topic.name not in there]
         new = [_new_topic(topic, settings) for topic in missing]
@@ -337,7 +355,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str
         await _wait_for_leaders(admin, [settings.kafka_prefix + topic.name for topic in topics])
         return sorted(topic.name for topic in missing)
     finally:
-        await ended(admin.close(), CLOSE_S)
+        await stopped(admin.close(), admin._client)
 
 
 async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
@@ -390,13 +408,13 @@ async def tail(
         fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
     )
     try:
-        await consumer.start()
+        await begun(consumer.start())
         # The mock broker finds nothing by time: it begins at the beginning.
         begin = 0 if since_ms and settings.kafka_mock else since_ms
         await _seek(consumer, [settings.kafka_prefix + topic for topic in topics], begin)
         yield consumer
     finally:
-        await ended(consumer.stop(), CLOSE_S)
+        await stopped(consumer.stop(), consumer._client)
 
 
 async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import Self, TypeAlias
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from shared.bus import CLOSE_S, MAX_RECORD_BYTES, connection, ended
+from shared.bus import CLOSE_S, MAX_RECORD_BYTES, begun, connection, ended, stopped
 from shared.config import Settings
 
 PUBLISH_ERRORS = (KafkaError, TimeoutError)
@@ -50,7 +50,7 @@ class Publisher:
         )
         try:
             async with asyncio.timeout(_PRODUCER_START_S):
-                await producer.start()
+                await begun(producer.start())
             # The name was for the producer id, whose epoch the broker has raised. Transactions would add three round
             # trips to each batch and guard nothing more (docs/decisions/0007).
             producer._txn_manager.transactional_id = None
@@ -111,4 +111,4 @@ def partition_of(key: bytes, count: int) -> int:
 async def _abandon(producer: AIOKafkaProducer) -> None:
     """Close a producer without delivering what it still holds: that is in the outbox, and another may have sent it."""
     await ended(producer._sender.close(), CLOSE_S)
-    await ended(producer.stop(), CLOSE_S)
+    await stopped(producer.stop(), producer.client)
