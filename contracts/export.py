@@ -71,9 +71,8 @@ def messages_on(topic: Topic) -> list[type[Message]]:
     """What travels on a topic."""
     if topic.kind == "dead-letters":
         return [DeadLettered]
-    if topic.kind == "replies":
-        return [Reply]
-    return [cls for cls in registry.messages() if topic.name == cls.TOPIC]
+    its_own = [cls for cls in registry.messages() if topic.name == cls.TOPIC and cls is not Reply]
+    return [Reply, *its_own] if topic.kind == "replies" else its_own
 
 
 def asyncapi() -> Json:

@@ -46,12 +46,15 @@ def events(service: str, aggregates: str, key: str) -> str:
     return declare(Topic(f"arcadia.{service}.{aggregates}", "events", key, summary, compacted=True))
 
 
-def replies(service: str) -> str:
+def replies(service: str, retention: timedelta = timedelta(days=1)) -> str:
     """Declare the topic on which `service` awaits the answers to its commands."""
     summary = f"Answers to the commands that the {service} service sent."
-    return declare(
-        Topic(f"arcadia.{service}.replies", "replies", "correlation id", summary, retention=timedelta(days=1))
-    )
+    return declare(Topic(replies_to(service), "replies", "correlation id", summary, retention=retention))
+
+
+def replies_to(service: str) -> str:
+    """The name of the topic of answers to a service."""
+    return f"arcadia.{service}.replies"
 
 
 def dead_letters(service: str) -> str:

@@ -58,6 +58,8 @@ _SESSION = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
     "timezone": "UTC",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
 }
 _COMMAND_TIMEOUT_S = 90
 _CONNECT_TIMEOUT_S = 10

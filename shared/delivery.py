@@ -7,15 +7,16 @@ from functools import cache, cached_property
 from typing import NamedTuple
 from uuid import UUID
 
-from contracts.message import Envelope, Event, Message
+from contracts.message import Envelope, Event, Message, Reply
 from shared.bus import Record
 from shared.ids import derived_id
 from shared.wire import Unreadable, decode
 
 
 @cache  # a metaclass's `isinstance`, once a message, would be felt
-def _is_event(kind: type[Message]) -> bool:
-    return issubclass(kind, Event)
+def _is_known_by_itself(kind: type[Message]) -> bool:
+    """An event that comes again is known by its `sequence`, a reply by whoever no longer waits for it."""
+    return issubclass(kind, Event | Reply)
 
 
 class Origin(NamedTuple):
@@ -37,11 +38,11 @@ class Delivery:
     message: Message | None
     unreadable: Unreadable | None = None
     guarded: Envelope | None = field(init=False, default=None)
-    """The envelope whose id the inbox claims, so that it is handled once; events have their `sequence` instead."""
+    """The envelope whose id the inbox claims, so that it is handled once: a command's."""
 
     def __post_init__(self) -> None:
         unread_command = self.message is None and self.origin.topic.endswith(".commands")
-        if unread_command or (self.message is not None and not _is_event(type(self.message))):
+        if unread_command or (self.message is not None and not _is_known_by_itself(type(self.message))):
             self.guarded = self.envelope
 
     @classmethod

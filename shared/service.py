@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from contracts.message import MESSAGES, Command, Event, Message
+from contracts.message import MESSAGES, Command, Event, Message, Reply
+from contracts.topics import replies_to
 from shared.config import Settings
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Refused
@@ -144,8 +145,9 @@ class Service(Generic[R]):
         return emit
 
     def consumed_topics(self) -> list[str]:
-        """The topics on which something is handled."""
-        return sorted({cls.TOPIC for cls in (*self.handlers, *self.batch_handlers, *self.jobs)})
+        """The topics on which something is handled. Replies are this service's own, not all that there are."""
+        handled = (*self.handlers, *self.batch_handlers, *self.jobs)
+        return sorted({replies_to(self.name) if cls is Reply else cls.TOPIC for cls in handled})
 
     def _claim(self, cls: type[Message]) -> None:
         if cls in self.handlers or cls in self.batch_handlers or cls in self.jobs:

@@ -34,7 +34,7 @@ def encode(envelope: Envelope) -> bytes:
 
     Raises ValueError for what Kafka would not take or no receiver could read.
     """
-    attributes = {name: value for name, value in envelope if value is not None}
+    attributes = {name: value for name, value in vars(envelope).items() if value is not None}
     raw = orjson.dumps(attributes, default=str, option=orjson.OPT_UTC_Z)  # str: asyncpg's subclass of UUID
     what = f"{envelope.type} for {envelope.subject[:100]!r}"
     if len(raw) > MAX_MESSAGE_BYTES:

@@ -216,4 +216,5 @@ async def test_a_tail_ends_even_where_its_consumer_does_not(own_probe: Probe) ->
     async with tail(own_probe.settings, [POKES]) as consumer:
         end, consumer.stop = consumer.stop, asyncio.Event().wait
     assert time.monotonic() - began < 10
-    await end()
+    assert not any(conn.connected() for conn in consumer._client._conns.values())
+    await asyncio.wait({asyncio.ensure_future(end())})  # its tasks end as they may
