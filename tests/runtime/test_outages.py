@@ -119,7 +119,6 @@ async def test_while_the_database_is_away_it_is_not_ready_and_goes_on_when_it_is
 
 async def test_what_was_deleted_from_the_outbox_does_not_come_back_with_a_database_that_is_killed(scene: Scene) -> None:
     """It would be published again alone, after what is newer."""
-    await scene.health.becomes("/readyz", 200)
     await _terminated_in(scene.replica)
     ledger = scene.world.ledger
     async with ledger.connection() as conn:
