@@ -73,7 +73,7 @@ class Deployment(DeploymentSummary):
     """A deployment: one app of a tenant, the unit that is billed."""
 
     template_version: str | None
-    saga_id: UUID | None = Field(description="The saga that provisions it: it alone may move it meanwhile.")
+    saga_id: UUID | None = Field(description="The saga that has it in hand: it alone may move it meanwhile.")
     created_at: datetime
     version: int
 
@@ -121,14 +121,39 @@ class DeploymentUpdated(DeploymentEvent):
     fields: list[str] = Field(description="Which of its fields were changed.")
 
 
+class DeploymentHeld(DeploymentEvent):
+    """A saga has taken a deployment in hand, to bring it into another state or to change what it runs on."""
+
+    TYPE: ClassVar[str] = "arcadia.deployments.deployment-held.v1"
+
+    authority: Authority
+
+
+class DeploymentReleased(DeploymentEvent):
+    """A saga has let a deployment go, in the state in which it found it."""
+
+    TYPE: ClassVar[str] = "arcadia.deployments.deployment-released.v1"
+
+
 class DeploymentRepublished(DeploymentEvent):
     """Nothing happened: the state is told again, for whoever rebuilds (`arcadia republish deployments`)."""
 
     TYPE: ClassVar[str] = "arcadia.deployments.deployment-republished.v1"
 
 
+class Provisioning(Contract):
+    """What is to be built for a new deployment."""
+
+    region: Word = Field(examples=["syd1"])
+    size: str = Field(min_length=1, max_length=64, examples=["s-1vcpu-1gb"])
+    image: str = Field(min_length=1, max_length=255, examples=["ubuntu-24-04-x64"])
+    domain: str | None = Field(default=None, description="The zone in which it gets a name. None: it gets none.")
+
+
 class CreateDeployment(Command):
     """Create a deployment for a tenant: `active`, `trial` where one is asked for, or `provisioning` with its saga.
+
+    With `provision`, that saga is begun. Result: `deployment`, and `saga` where one is begun.
 
     Refused with `invalid_fields` where the tenant has the slug already.
     """
@@ -145,6 +170,7 @@ class CreateDeployment(Command):
     template_version: Word | None = None
     trial: bool = False
     saga_id: UUID | None = Field(default=None, description="The saga that provisions it. None: it is there already.")
+    provision: Provisioning | None = Field(default=None, description="What that saga is to build.")
 
     def key(self) -> str:
         return f"{self.tenant_id}:{self.slug}"
@@ -166,7 +192,8 @@ class TransitionDeployment(DeploymentCommand):
     """Bring a deployment into another state.
 
     Refused with `invalid_transition` where no such way leads from its state, with `forbidden` where it leads for others
-    only, and with `billing_action_suspended` where an operator keeps billing from it.
+    only, with `billing_action_suspended` where an operator keeps billing from it, and with `deployment_busy` where
+    another saga has it in hand. A saga that asks again gets the same answer.
     """
 
     TYPE: ClassVar[str] = "arcadia.deployments.transition-deployment.v1"
@@ -188,3 +215,27 @@ class UpdateDeployment(DeploymentCommand):
 
     display_name: DisplayName | None = None
     billing_action_suspended: bool | None = Field(default=None, description="For operators to change.")
+
+
+class HoldDeployment(DeploymentCommand):
+    """Take a deployment in hand for a saga: nobody else moves it until that saga has, or lets it go.
+
+    `to_state`: where the saga is going to bring it; refused as such a move would be. Refused with `deployment_busy`
+    where another saga has it. Done where this saga has it already.
+    """
+
+    TYPE: ClassVar[str] = "arcadia.deployments.hold-deployment.v1"
+
+    saga_id: UUID
+    to_state: DeploymentState | None = None
+
+
+class ReleaseDeployment(DeploymentCommand):
+    """Let a deployment go that a saga has in hand; one that was to be provisioned is cancelled.
+
+    Done where the saga does not have it (any more), or there is none.
+    """
+
+    TYPE: ClassVar[str] = "arcadia.deployments.release-deployment.v1"
+
+    saga_id: UUID

@@ -169,6 +169,7 @@ class StartSaga(SagaCommand):
     kind: SagaKind
     inputs: dict[str, Any] = Field(default_factory=dict)
     deployment_id: UUID | None = None
+    tenant_id: str | None = Field(default=None, description="Whose run it is. None: the sender's tenant's.")
 
     def key(self) -> str:
         return str(self.deployment_id or self.saga_id)

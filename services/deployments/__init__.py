@@ -2,11 +2,12 @@
 
 Owns        plans, plan_versions, plan_items, addons, resource_prices; cloud_deployments, cloud_deployment_events;
             subscriptions, subscription_addons, subscription_periods, subscription_events
-Accepts     CreateDeployment, TransitionDeployment, UpdateDeployment; Subscribe, AttachAddon, DetachAddon,
-            ChangePlanVersion, CancelSubscription, UncancelSubscription, RollPeriods; CreatePlan, DraftPlanVersion,
-            PublishPlanVersion, CreateAddon, SetResourcePrice, MigrateSubscriptions
+Accepts     CreateDeployment, TransitionDeployment, UpdateDeployment, HoldDeployment, ReleaseDeployment; Subscribe,
+            AttachAddon, DetachAddon, ChangePlanVersion, CancelSubscription, UncancelSubscription, RollPeriods;
+            CreatePlan, DraftPlanVersion, PublishPlanVersion, CreateAddon, SetResourcePrice, MigrateSubscriptions
 Announces   the state of deployments, subscriptions, plans, addons and resource prices, at every change
-Invariants  a deployment goes only where the map in `domain.py` leads, and each move leaves one event; a plan has at
+Invariants  a deployment goes only where the map in `domain.py` leads, and each move leaves one event; while a saga has
+            it in hand, only that saga moves it, and time, with the end of a subscription; a plan has at
             most one active version, and a version's terms never change; a deployment has at most one subscription,
             whose periods follow one another without gap or overlap; what was attached keeps its price
 Does not decide what was used, what that costs, or whether somebody has paid

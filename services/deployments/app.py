@@ -13,7 +13,13 @@ from contracts.catalog import (
     PublishPlanVersion,
     SetResourcePrice,
 )
-from contracts.deployments import CreateDeployment, TransitionDeployment, UpdateDeployment
+from contracts.deployments import (
+    CreateDeployment,
+    HoldDeployment,
+    ReleaseDeployment,
+    TransitionDeployment,
+    UpdateDeployment,
+)
 from contracts.subscriptions import (
     AttachAddon,
     CancelSubscription,
@@ -36,6 +42,8 @@ service: Service[None] = Service("deployments")
 service.on(CreateDeployment)(handlers.create_deployment)
 service.on_batch(TransitionDeployment)(handlers.transition_deployments)
 service.on(UpdateDeployment)(handlers.update_deployment)
+service.on(HoldDeployment)(handlers.hold_deployment)
+service.on(ReleaseDeployment)(handlers.release_deployment)
 
 service.on(Subscribe)(subscriptions.subscribe)
 service.on(AttachAddon)(subscriptions.attach_addon)

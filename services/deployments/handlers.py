@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from contracts.deployments import (
     Authority,
     CreateDeployment,
     DeploymentCreated,
+    DeploymentHeld,
+    DeploymentReleased,
     DeploymentState,
     DeploymentUpdated,
+    HoldDeployment,
+    Provisioning,
+    ReleaseDeployment,
     TransitionDeployment,
     UpdateDeployment,
 )
+from contracts.sagas import SagaStatus, SagaSummary, StartSaga
 from services.deployments import lifecycle, store
 from services.deployments.lifecycle import Locked, Wish, state_of
+from services.deployments.store import Row
 from services.deployments.subscriptions import withdraw
 from shared.db import Connection
-from shared.outcome import Meta, Outcome, Received, Refused
+from shared.outcome import Meta, Outcome, Received, Refused, Send
+
+_NOT_BUILT = "provisioning_failed"
 
 
 async def create_deployment(cmd: CreateDeployment, conn: Connection, meta: Meta) -> Outcome:
@@ -30,8 +40,31 @@ async def create_deployment(cmd: CreateDeployment, conn: Connection, meta: Meta)
     row = await store.insert_deployment(conn, cmd, state, meta.actor, meta.now)
     if row is None:
         raise Refused("invalid_fields", fields={"slug": ["has already been taken"]})
-    events = [DeploymentCreated(deployment=state_of(row))]
-    return Outcome(result={"deployment": Locked(row, None).summary()}, events=events)
+    outcome = Outcome(
+        result={"deployment": Locked(row, None).summary()}, events=[DeploymentCreated(deployment=state_of(row))]
+    )
+    return outcome if cmd.saga_id is None or cmd.provision is None else _provisioned(outcome, row, cmd.provision)
+
+
+def _provisioned(outcome: Outcome, row: Row, wanted: Provisioning) -> Outcome:
+    """The creation of a deployment that is to be built: its saga begins with it."""
+    start = StartSaga(
+        saga_id=row["saga_id"],
+        kind="provision_deployment",
+        inputs={
+            "deployment_id": str(row["id"]),
+            "tenant_id": row["tenant_id"],
+            "slug": row["slug"],
+            **wanted.model_dump(),
+        },
+        deployment_id=row["id"],
+        tenant_id=row["tenant_id"],
+    )
+    run = SagaSummary(
+        id=start.saga_id, kind=start.kind, status=SagaStatus.PENDING, current_step=0, error=None, steps=[]
+    )
+    result = {**(outcome.result or {}), "saga": run.model_dump(mode="json")}
+    return replace(outcome, result=result, commands=[Send(start)])
 
 
 class Apart(Exception):
@@ -51,6 +84,9 @@ async def transition_deployments(
             wish = Wish(cmd.to_state, cmd.authority, meta.actor, cmd.reason, cmd.notes, cmd.saga_id)
             try:
                 deployment = lifecycle.admitted(locked.get(cmd.deployment_id), cmd, meta)
+                if _is_done(deployment, wish):
+                    decided[meta.message_id] = Outcome(result={"deployment": deployment.summary()})
+                    continue
                 lifecycle.require(deployment, wish)
             except Refused as refusal:
                 if (late := locked.get(cmd.deployment_id)) and late.events:
@@ -65,6 +101,38 @@ async def transition_deployments(
             decided[id] = Outcome(result={"deployment": deployment.summary()}, events=deployment.events)
             deployment.events = []
     return [decided[each.meta.message_id] for each in received]
+
+
+def _is_done(locked: Locked, wish: Wish) -> bool:
+    """Whether the saga that asks has brought the deployment there itself, and only not heard of it."""
+    return wish.saga_id is not None and locked.row["last_saga_id"] == wish.saga_id and locked.state is wish.to_state
+
+
+async def hold_deployment(cmd: HoldDeployment, conn: Connection, meta: Meta) -> Outcome:
+    """Take a deployment in hand for a saga, if it may do what it is going to."""
+    locked = await lifecycle.lock(conn, cmd, meta)
+    lifecycle.require_free(locked, cmd.saga_id)
+    if locked.row["saga_id"] is None:
+        if cmd.to_state is not None:
+            lifecycle.require(locked, Wish(cmd.to_state, cmd.authority, meta.actor, saga_id=cmd.saga_id))
+        locked.row = await store.mark_held(conn, locked.row["id"], cmd.saga_id)
+        locked.events.append(DeploymentHeld(deployment=state_of(locked.row), authority=cmd.authority))
+    return Outcome(result={"deployment": locked.summary()}, events=locked.events)
+
+
+async def release_deployment(cmd: ReleaseDeployment, conn: Connection, meta: Meta) -> Outcome:
+    """Let a deployment go that a saga has in hand. What was to be provisioned never will be: it is cancelled."""
+    locked = (await lifecycle.lock_all(conn, [cmd.deployment_id], meta.now)).get(cmd.deployment_id)
+    if locked is None:
+        return Outcome()
+    if locked.row["saga_id"] == cmd.saga_id:
+        if locked.state is DeploymentState.PROVISIONING:
+            wish = Wish(DeploymentState.CANCELLED, Authority.SAGA, meta.actor, _NOT_BUILT, saga_id=cmd.saga_id)
+            await lifecycle.move(conn, locked, wish, meta.now)
+        else:
+            locked.row = await store.mark_held(conn, locked.row["id"], None)
+            locked.events.append(DeploymentReleased(deployment=state_of(locked.row)))
+    return Outcome(result={"deployment": locked.summary()}, events=locked.events)
 
 
 def _turns(received: Sequence[Received[TransitionDeployment]]) -> Iterator[list[Received[TransitionDeployment]]]:

@@ -170,3 +170,10 @@ def require(locked: Locked, wish: Wish) -> None:
             raise Refused("forbidden", **between, message=f"That is not for a {wish.authority} to ask.")
         case Verdict.HELD_BY_OPERATOR:
             raise Refused("billing_action_suspended", **between)
+    require_free(locked, wish.saga_id)
+
+
+def require_free(locked: Locked, saga_id: UUID | None) -> None:
+    """Raise `Refused` where another saga has the deployment in hand."""
+    if (holder := locked.row["saga_id"]) is not None and holder != saga_id:
+        raise Refused("deployment_busy", saga_id=str(holder), message="A saga has it in hand; wait for its end.")

@@ -75,7 +75,8 @@ async def mark_states(conn: Connection, moves: Sequence[Move], now: datetime) ->
         """
         with moved as (
           update cloud_deployments d
-          set state = m.to_state, state_since = $6, saga_id = null, version = d.version + 1
+          set state = m.to_state, state_since = $6, saga_id = null,
+            last_saga_id = coalesce(d.saga_id, d.last_saga_id), version = d.version + 1
           from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
             as m(id, to_state, reason, notes, actor)
           where d.id = m.id
@@ -108,6 +109,16 @@ async def update_deployment(
         deployment_id,
         display_name,
         billing_action_suspended,
+    )
+    return rows[0]
+
+
+async def mark_held(conn: Connection, deployment_id: UUID, saga_id: UUID | None) -> Row:
+    """Note which saga has a deployment in hand."""
+    rows: list[Row] = await conn.fetch(
+        "update cloud_deployments set saga_id = $2, version = version + 1 where id = $1 returning *",
+        deployment_id,
+        saga_id,
     )
     return rows[0]
 

@@ -48,7 +48,8 @@ from services.sagas.domain import (
     merged,
     timer_id,
 )
-from services.sagas.flows import NEWEST, Flow, plan_of
+from services.sagas.flow import Flow
+from services.sagas.flows import NEWEST, plan_of
 from services.sagas.store import Stored
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Received, Refused, Send
@@ -173,7 +174,7 @@ def _new(cmd: StartSaga, meta: Meta, progress: Progress) -> Stored:
         flow_version=flow.version,
         names=names,
         deployment_id=cmd.deployment_id,
-        tenant_id=meta.tenant_id,
+        tenant_id=cmd.tenant_id or meta.tenant_id,
         actor=meta.actor,
         created_at=meta.now,
         finished_at=None,
