@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contracts import catalog, deployments, inventory, runtime, subscriptions
+from contracts import catalog, deployments, inventory, provider, runtime, subscriptions
 from contracts.message import MESSAGES, Message
 from contracts.topics import TOPICS, Topic
 
 __all__ = ["MODULES", "UnknownType", "message_class", "messages", "topics"]
 
-MODULES = (runtime, inventory, deployments, subscriptions, catalog)
+MODULES = (runtime, inventory, deployments, subscriptions, catalog, provider)
 """One module per service (three for the deployments), and the runtime's own. A new service's are added here."""
 
 _PACKAGE = "contracts."
