@@ -17,6 +17,8 @@ Json: TypeAlias = Mapping[str, Any]
 
 TAG = "op:"
 
+UNKNOWN_OPERATION = "unknown_operation"
+
 IRREVOCABLE = frozenset({"destroy-droplet", "undo-operation"})
 
 
@@ -44,6 +46,11 @@ def may_be_undone(kind: str, request: Json) -> bool:
 def is_busy(message: str) -> bool:
     """Whether a refusal says that another event is running on the droplet, so that it is worth asking again."""
     return "pending event" in message.lower() or "blocking event" in message.lower()
+
+
+def is_so_already(message: str) -> bool:
+    """Whether a refusal says that the droplet is switched as was asked."""
+    return "already powered o" in message.lower()
 
 
 def public_address(networks: Json, family: str) -> str | None:
@@ -124,6 +131,15 @@ def next_change(there: Mapping[str, Record], wanted: Sequence[Record], record_ty
     return {"do": "delete", "id": surplus[0]} if surplus else None
 
 
+def change_shows(there: Mapping[str, Record], change: Json, record_type: str) -> bool:
+    """Whether a write shows in the records that are `there`; a new one is none of those that were there before it."""
+    if change["do"] == "delete":
+        return change["id"] not in there
+    made = plain(Record(change["data"], change["ttl"]), record_type)
+    ids = [change["id"]] if change["do"] == "update" else set(there) - set(change["there"])
+    return any(id in there and plain(there[id], record_type) == made for id in ids)
+
+
 def plain(record: Record, record_type: str) -> Record:
     """A record in the one form in which two that mean the same are equal."""
     data = record.data
@@ -153,7 +169,7 @@ class Known:
 def why_orphan(droplet_id: int, born: datetime, operation: Known | None, before: datetime) -> str | None:
     """Why nobody has a droplet that is tagged with an operation; None where somebody may: it is not `before` long."""
     if operation is None:
-        return "unknown_operation" if born < before else None
+        return UNKNOWN_OPERATION if born < before else None
     if operation.updated_at >= before:
         return None
     if operation.undone or operation.status in {OperationStatus.CANCELLED, OperationStatus.REFUSED}:

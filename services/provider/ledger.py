@@ -12,6 +12,7 @@ A worker that lost its job's lease gets no further than to the next of these tra
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,7 +24,7 @@ import structlog
 from contracts.message import Event
 from contracts.provider import Operation, OperationChanged, OperationStatus, ProviderCommand
 from services.provider import store
-from services.provider.access import PURPOSE, Provider
+from services.provider.access import PURPOSE, Provider, asking, insisting
 from services.provider.store import Json, Row
 from shared.db import Connection
 from shared.digitalocean import OutcomeUnknown, ProviderError, RateLimited, Unavailable, redact
@@ -300,6 +301,12 @@ async def _finish(id: UUID, effect: Effect, conn: Connection, meta: Meta) -> tup
     else:
         return row, ()
     return row, told(row)
+
+
+def reading_for(row: Row, provider: Provider) -> AbstractContextManager[None]:
+    """How to read for an operation: with a refusal as its answer only while nothing can have come of it."""
+    begun = row["status"] != _PENDING or row["kind"] == UNDOING
+    return insisting(provider) if begun else asking(provider)
 
 
 def denied_or_refused(error: ProviderError) -> Refused:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from contracts.provider import OperationStatus, UndoOperation
-from services.provider import domain, droplets, ledger, store
+from services.provider import actions, domain, droplets, ledger, records, store
 from services.provider.access import Provider
 from services.provider.store import Row
 from shared.db import Connection
@@ -23,6 +23,11 @@ Raises `PutOff` until then."""
 
 TAKE_BACK: Mapping[str, TakeBack] = {
     "create-droplet": droplets.take_back,
+    "power-off-droplet": actions.take_back,
+    "power-on-droplet": actions.take_back,
+    "resize-droplet": actions.take_back,
+    "upsert-dns-record": records.take_back,
+    "remove-dns-record": records.take_back,
 }
 """By the kind of the operation. One that cannot be undone is not here."""
 
