@@ -151,6 +151,11 @@ def plain(record: Record, record_type: str) -> Record:
     return record._replace(data=data)
 
 
+def written(data: str, record_type: str) -> str:
+    """A record's data as the provider takes it: a name ends with a dot, which it does not give back."""
+    return f"{data.removesuffix('.')}." if record_type == "CNAME" and data != "@" else data
+
+
 def fqdn(name: str, domain: str) -> str:
     """A record's full name."""
     return domain if name == "@" else f"{name}.{domain}"

@@ -125,7 +125,7 @@ async def _read(place: Place, told: Json, run: Run, row: Row) -> Json:
     shown = {
         str(each["id"]): [each["data"], each["ttl"]]
         for each in rows
-        if (each["type"], each["name"]) == (place.type, place.name)
+        if (each["type"], each["name"].lower()) == (place.type, place.name)
     }
     merged = shown | told | row["known"].get("records", {})
     return {id: record for id, record in merged.items() if record is not None}
@@ -166,7 +166,7 @@ async def _write(place: Place, run: Run, claim: Claim) -> tuple[str, list[object
     if step["do"] == "delete":
         await ledger.send(run, claim, "DELETE", RECORD, domain=place.domain, record_id=step["id"])
         return step["id"], None
-    data = f"{step['data'].removesuffix('.')}." if place.type == "CNAME" else step["data"]
+    data = domain.written(step["data"], place.type)
     content = {"type": place.type, "name": place.name, "data": data, "ttl": step["ttl"]}
     record: list[object] = [step["data"], step["ttl"]]
     if step["do"] == "update":
