@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from shared.config import Settings
 from shared.digitalocean import DigitalOcean, TokenResolver, Walk
@@ -114,7 +114,7 @@ def insisting(provider: Provider) -> Iterator[None]:
         raise PutOff(reason, timedelta(seconds=provider.patience.denied_s)) from refusal
 
 
-async def rows_of(walk: Walk, provider: Provider) -> list[dict[str, object]]:
+async def rows_of(walk: Walk, provider: Provider) -> list[dict[str, Any]]:
     """All rows of a list. Put off where some may have been missed: they must not be taken for gone."""
     rows = [row async for page in walk for row in page]
     if not walk.complete:

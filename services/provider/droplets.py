@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from contracts.provider import AwaitDroplet, CreateDroplet, DestroyDroplet, OperationStatus
 from services.provider import domain, ledger, store
@@ -104,7 +104,7 @@ async def made_by(row: Row, provider: Provider) -> list[int]:
     found: set[int] = set()
     for each in params:
         with insisting(provider):
-            rows: list[Any] = await rows_of(provider.do.walk(DROPLETS, "droplets", params=each), provider)
+            rows = await rows_of(provider.do.walk(DROPLETS, "droplets", params=each), provider)
         found |= {int(droplet["id"]) for droplet in rows if "tag_name" in each or tag in (droplet.get("tags") or ())}
     return sorted(found)
 

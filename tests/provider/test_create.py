@@ -97,6 +97,17 @@ async def test_a_droplet_that_lists_show_late_is_waited_for_and_not_made_again(p
     assert (await provisioning.asked("POST")).total() == 1
 
 
+async def test_a_create_that_takes_effect_late_is_waited_for_and_not_sent_again(provisioning: Provisioning) -> None:
+    await provisioning.provider.set(list_lag=20, tag_lag=10)
+    await provisioning.provider.arm(Fault(effect="late", seconds=60, hangs=1, count=1, **POST))
+    command = create()
+
+    result = await provisioning.ok(command)
+
+    assert [droplet.id for droplet in await provisioning.droplets()] == [result["droplet_id"]]
+    assert (await provisioning.asked("POST")).total() == 1
+
+
 async def test_a_gpu_droplet_is_found_although_the_list_by_tag_leaves_it_out(provisioning: Provisioning) -> None:
     await provisioning.provider.arm(Fault(effect="lost", count=1, **POST))
     command = create(size="gpu-h100x1-80gb", region="tor1")

@@ -80,7 +80,7 @@ async def test_whatever_was_there_becomes_one_record_and_is_put_back(
 
 
 @pytest.mark.parametrize("effect", ["lost", "late"])
-@pytest.mark.parametrize("nth", range(3))
+@pytest.mark.parametrize("nth", range(2))
 async def test_a_write_whose_answer_is_lost_is_not_done_twice(
     provisioning: Provisioning, effect: Any, nth: int
 ) -> None:
@@ -88,7 +88,7 @@ async def test_a_write_whose_answer_is_lost_is_not_done_twice(
     await zone(provisioning, before)
     for method in WRITES:
         await provisioning.provider.arm(Fault(effect=effect, seconds=30, method=method, path="/v2/domains/*",
-                                              after=max(0, nth - 1), count=1))  # fmt: skip
+                                              after=nth, count=1))  # fmt: skip
     command = upsert()
 
     await provisioning.ok(command, 60)
@@ -119,9 +119,8 @@ async def test_an_upsert_under_way_is_undone_for_good(provisioning: Provisioning
     before = BEFORE[1]
     await zone(provisioning, before)
     seconds = 60 if effect == "late" else 1.5
-    await provisioning.provider.arm(
-        Fault(effect=effect, seconds=seconds, method="PATCH", path="/v2/domains/*", count=1)
-    )
+    fault = Fault(effect=effect, seconds=seconds, method="PATCH", path="/v2/domains/*", count=1)
+    await provisioning.provider.arm(fault)
     command = upsert()
     (upserting,) = await provisioning.send(command)
     await provisioning.until_asked("PATCH", "/v2/domains")
@@ -212,7 +211,7 @@ async def test_an_outage_only_delays(provisioning: Provisioning) -> None:
     await zone(provisioning, BEFORE[3])
     for effect in ("burst", "status"):
         await provisioning.provider.arm(
-            Fault(effect=effect, status=503, seconds=1, path="/v2/domains/*", method="GET", count=1)  # type: ignore[arg-type]
+            Fault(effect=effect, status=503, seconds=1, path="/v2/domains/*", method="GET", count=1)
         )
     await provisioning.provider.arm(Fault(effect="burst", seconds=1, path="/v2/domains/*", method="PATCH", count=1))
 

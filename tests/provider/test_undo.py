@@ -92,6 +92,18 @@ async def test_what_a_lost_answer_made_is_found_late_and_destroyed(provisioning:
     assert await provisioning.droplets() == []
 
 
+async def test_a_create_that_takes_effect_only_after_its_undoing_began_is_undone(provisioning: Provisioning) -> None:
+    await provisioning.provider.arm(Fault(effect="late", seconds=90, count=1, **POST))
+    command = create()
+    await provisioning.send(command)
+    await provisioning.until_asked("POST")
+
+    result = await provisioning.ok(undo(command.operation_id))
+
+    assert len(result["undone"]) == 1
+    assert await provisioning.droplets() == []
+
+
 async def test_that_a_young_droplet_is_unknown_is_not_taken_for_its_end(provisioning: Provisioning) -> None:
     await provisioning.provider.set(read_lag=40, list_lag=40)
     command = create()
@@ -209,7 +221,7 @@ async def test_an_undoing_cannot_be_undone(provisioning: Provisioning) -> None:
 async def test_creates_and_undoings_in_any_order_at_two_replicas_leave_nothing(two_replicas: Provisioning) -> None:
     await two_replicas.provider.set(list_lag=20, tag_lag=20, delete_lag=20)
     for effect in ("lost", "slow"):
-        await two_replicas.provider.arm(Fault(effect=effect, probability=0.3, seed=7, **POST))  # type: ignore[arg-type]
+        await two_replicas.provider.arm(Fault(effect=effect, probability=0.3, seed=7, **POST))
     commands = [create() for _ in range(8)]
     crossing = [each for command in commands for each in (command, undo(command.operation_id), command)]
 
