@@ -130,8 +130,9 @@ class CreateDroplet(ProviderCommand):
 class AwaitDroplet(ProviderCommand):
     """Wait until a droplet is active and has its public address.
 
-    Result: `droplet_id`, `ipv4`, `ipv6` (null where it has none). Writes nothing, so the ledger has no row of it. Refused with `droplet_vanished` where it could not be placed, and with
-    `droplet_not_ready` where it did not come up until `expires`.
+    Writes nothing, so the ledger has no row of it. Result: `droplet_id`, `ipv4`, `ipv6` (null where it has none).
+    Refused with `droplet_vanished` where it could not be placed, and with `droplet_not_ready` where it did not come up
+    until `expires`.
     """
 
     TYPE: ClassVar[str] = "arcadia.provider.await-droplet.v1"
@@ -219,8 +220,8 @@ class SweepOrphans(Command):
     """Look for droplets tagged with an operation that does not have them: undone, refused, or done with another.
 
     Result: `orphans`, a row for each with `droplet_id`, `name`, `operation_id`, `reason`, `since`, `monthly_cents` (US)
-    and `destroyed`; `complete`, whether all droplets were seen. One whose operation this ledger does not know is told of
-    and never destroyed: another installation may have it.
+    and `destroyed`; `complete`, whether all droplets were seen. One whose operation this ledger does not know is told
+    of and never destroyed: another installation may have it.
     """
 
     TYPE: ClassVar[str] = "arcadia.provider.sweep-orphans.v1"
