@@ -135,6 +135,8 @@ async def take_back(undone: Row, own: Row, run: JobRun[Provider]) -> list[str]:
 
     That a droplet is unknown means that it is gone, unless it is so young that it may not be known yet.
     """
+    if own["status"] == OperationStatus.PENDING:
+        own = (await ledger.claim(run, own, Intent({"destroy": domain.tag_of(undone["id"])}))).row
     provider, known = run.resources, own["known"]
     seen, gone = set(known.get("seen", ())), set(known.get("gone", ()))
     made = {undone["result"]["droplet_id"]} if undone["result"] else set()

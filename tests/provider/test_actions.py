@@ -127,6 +127,9 @@ async def test_an_event_is_waited_out_until_the_command_expires(provisioning: Pr
     assert (await only(provisioning)).status == "active"
 
 
+ERRING: tuple[Effect, ...] = ("lost", "action_errors")
+
+
 async def test_an_action_that_errs_is_a_refusal(provisioning: Provisioning) -> None:
     id = await droplet(provisioning)
     await provisioning.provider.arm(Fault(effect="action_errors", **POST))
@@ -136,6 +139,15 @@ async def test_an_action_that_errs_is_a_refusal(provisioning: Provisioning) -> N
 
     assert (outcome.code, (outcome.detail or {})["action"]) == ("action_errored", "power_off")
     assert await provisioning.status(command.operation_id) == ("refused", False)
+
+
+async def test_an_action_whose_answer_is_lost_and_that_errs_is_a_refusal(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning)
+    for effect in ERRING:
+        await provisioning.provider.arm(Fault(effect=effect, count=1, **POST))
+
+    assert await provisioning.refused(off(id)) == "action_errored"
+    assert await begun(provisioning, id) == 1
 
 
 async def test_an_action_without_effect_is_a_refusal(provisioning: Provisioning) -> None:

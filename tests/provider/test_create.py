@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import pytest
 from contracts.provider import OperationRepublished
 from dev.digitalocean.faults import Effect, Fault
 from dev.digitalocean.running import RunningStandIn
+from services.provider.access import Patience
 from services.provider.app import service
 from services.provider.domain import tag_of
 from shared.ids import uuid7
+from shared.process import running
 from shared.republish import republish
-from tests.provider.world import PATIENCE, Provisioning, create, process, undo, within
+from tests.provider.world import PATIENCE, Provisioning, create, process, service_with, undo, within
 
 POST = {"method": "POST", "path": "/v2/droplets"}
 
@@ -270,6 +274,43 @@ async def test_a_worker_killed_before_sending_is_replaced_by_one_that_sends(
         outcome = await no_replica.outcome(id, 60)
 
     assert [droplet.id for droplet in await no_replica.droplets()] == [(outcome.result or {})["droplet_id"]]
+
+
+async def test_a_worker_that_was_frozen_changes_nothing_when_it_wakes(
+    no_replica: Provisioning, stand_in: RunningStandIn, tmp_path: Path
+) -> None:
+    command = create()
+    await no_replica.provider.arm(Fault(effect="slow", seconds=1, count=1, **POST))
+    with process(no_replica.settings, stand_in.token, tmp_path / "frozen.log") as frozen:
+        (id,) = await no_replica.send(command)
+        await no_replica.until_asked("POST")
+        frozen.send_signal(signal.SIGSTOP)
+        with process(no_replica.settings, stand_in.token, tmp_path / "other.log"):
+            outcome = await no_replica.outcome(id, 60)
+            frozen.send_signal(signal.SIGCONT)
+            await asyncio.gather(*(no_replica.ok(create(), 60) for _ in range(4)))
+
+    assert [each.id for each in await no_replica.droplets(command.operation_id)] == [
+        (outcome.result or {})["droplet_id"]
+    ]
+    assert (await no_replica.operation(command.operation_id))["version"] == 3
+    assert (await no_replica.asked("POST")).total() == 5
+
+
+async def test_what_cannot_be_sent_at_once_is_not_sent(no_replica: Provisioning) -> None:
+    """Others may believe by then that it never will be."""
+    command = create()
+    async with running(service_with(replace(PATIENCE, start_s=0)), no_replica.settings):
+        (id,) = await no_replica.send(command)
+        await no_replica.until("select put_offs > 1 from jobs where id = $1", id)
+    assert (await no_replica.asked("POST")).total() == 0
+    assert await no_replica.status(command.operation_id) == ("pending", False)
+
+
+def test_waits_are_shortened_together_and_no_call_gets_too_little() -> None:
+    waits = Patience().scaled(0.01)
+
+    assert (waits.lookup_s, waits.poll_s, waits.call_s) == (0.6, 0.02, 2.0)
 
 
 async def test_everything_is_told_again_when_asked(provisioning: Provisioning) -> None:
