@@ -77,6 +77,14 @@ class Settings(BaseSettings):
         default=30.0, ge=0, description="A resource is struck again after so many minutes at the earliest."
     )
 
+    provider_time_scale: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="The provider service's waits, as a share of what they should be. Below 1 only at a stand-in: what "
+        "the provider shows late would be made twice.",
+    )
+
     jwt_secrets: list[SecretStr] = Field(
         default_factory=list,
         validation_alias=AliasChoices("JWT_SECRETS", "jwt_secrets"),

@@ -8,7 +8,7 @@ import orjson
 
 from dev.digitalocean.clock import stamp
 from dev.digitalocean.family import Family
-from dev.digitalocean.http import Answer, Json, Request, Route, answer, not_found, unprocessable
+from dev.digitalocean.http import Answer, Json, Problem, Request, Route, answer, not_found, unprocessable
 from dev.digitalocean.paging import page
 from dev.digitalocean.state import Action, Droplet, World
 
@@ -50,7 +50,12 @@ def begin(
 def check_idle(droplet: Droplet) -> None:
     """Refuse a second action while one is running."""
     if droplet.event is not None or droplet.leaving:
-        raise unprocessable("Droplet already has a pending event.")
+        raise pending()
+
+
+def pending() -> Problem:
+    """What a write to a droplet answers during an action."""
+    return unprocessable("Droplet already has a pending event.")
 
 
 def body_of(action: Action) -> Json:

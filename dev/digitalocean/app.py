@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 from dev.digitalocean.connection import Receive, Scope, Send, send_answer
 from dev.digitalocean.control_api import control
-from dev.digitalocean.faults import Faults, afterwards, instead, wait_of
+from dev.digitalocean.faults import Faults, afterwards, held, instead, slowed
 from dev.digitalocean.fleet import found_world
 from dev.digitalocean.http import Answer, Problem, Request, Route, answer, find_route, not_found
-from dev.digitalocean.journal import Journal
+from dev.digitalocean.journal import Entry, Journal
 from dev.digitalocean.limits import Budget
 from dev.digitalocean.settings import Settings
 
@@ -68,12 +70,12 @@ class StandIn:
         request_id = str(uuid.uuid4())
         route = find_route(self.world.families.routes, request)
         entry = self.journal.begin(request, route.path if route else "-")
-        given = await self._checked(request, route, request_id)
+        given = await self._checked(request, route, request_id, entry)
         given.headers = self._headers(request, request_id) | given.headers
         self.journal.end(entry, request, given)
         return given
 
-    async def _checked(self, request: Request, route: Route | None, request_id: str) -> Answer:
+    async def _checked(self, request: Request, route: Route | None, request_id: str, entry: Entry) -> Answer:
         """401, then 429, then what is broken, then 403, and only then 404, 422 and the rest."""
         if not self._knows(request.token):
             return Problem(401, "unauthorized", "Unable to authenticate you.").answer(request_id)
@@ -82,15 +84,25 @@ class StandIn:
             return refused
         request.faults = self.faults.striking(request)
         for fault in request.faults:
+            if fault.effect == "late":
+                self._let_arrive(fault.seconds, partial(self._handled, request, route, request_id), entry)
             broken = instead(fault, request_id, time.time())
             if broken:
-                await asyncio.sleep(wait_of(request.faults, "hang"))
+                await asyncio.sleep(held(fault))
                 return broken
         given = self._handled(request, route, request_id)
         for fault in request.faults:
             given = afterwards(fault, given, request_id)
-        await asyncio.sleep(wait_of(request.faults, "slow"))
+        await asyncio.sleep(slowed(request.faults))
         return given
+
+    def _let_arrive(self, seconds: float, handle: Callable[[], Answer], entry: Entry) -> None:
+        """Have a request take effect by and by, at the provider's time then; nobody hears what came of it."""
+
+        def arrive() -> None:
+            entry.late_status = handle().status
+
+        self.world.later(seconds, arrive)
 
     def _handled(self, request: Request, route: Route | None, request_id: str) -> Answer:
         try:

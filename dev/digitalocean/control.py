@@ -16,7 +16,7 @@ from dev.digitalocean.settings import Settings
 
 
 class TrueDroplet(BaseModel):
-    """A droplet as it is, whatever lists show of it."""
+    """A droplet as it is; `hidden` while a lag keeps it from lists, from lists by tag or from being read."""
 
     id: int
     name: str
@@ -27,6 +27,7 @@ class TrueDroplet(BaseModel):
     tags: list[str]
     project_id: str
     gpu: bool
+    hidden: bool
 
 
 class TrueProject(BaseModel):
@@ -45,6 +46,22 @@ class TrueThing(BaseModel):
     id: str
     project_id: str | None
     row: dict[str, Any]
+
+
+class TrueRecord(BaseModel):
+    """A DNS record as it is, whatever lists show of it; `name` is relative to the zone."""
+
+    zone: str
+    id: int
+    type: str
+    name: str
+    data: str
+    ttl: int
+    priority: int | None
+    port: int | None
+    weight: int | None
+    flags: int | None
+    tag: str | None
 
 
 class Truth(BaseModel):
@@ -75,6 +92,9 @@ class ControlRefused(Exception):
 
 
 _faults = TypeAdapter(list[ArmedFault])
+_droplets = TypeAdapter(list[TrueDroplet])
+_records = TypeAdapter(list[TrueRecord])
+_created = TypeAdapter(dict[str, list[int]])
 _things = TypeAdapter(list[TrueThing])
 
 
@@ -113,7 +133,16 @@ class Control:
     async def add_droplets(self, count: int = 1, **fields: Any) -> list[TrueDroplet]:
         """Active droplets at once; the fields are those of a create request, and have defaults."""
         made = await self._do("POST", "droplets", {"count": count, **fields})
-        return TypeAdapter(list[TrueDroplet]).validate_python(made["rows"])
+        return _droplets.validate_python(made["rows"])
+
+    async def droplets(self, tag: str = "") -> list[TrueDroplet]:
+        """The droplets that are there and not being deleted, hidden ones too; those with a tag, where it is given."""
+        rows = _droplets.validate_python((await self._do("GET", "droplets"))["droplets"])
+        return [row for row in rows if not tag or tag in row.tags]
+
+    async def created(self, tag: str) -> list[int]:
+        """The droplets that the API ever made with a tag, whatever became of them."""
+        return _created.validate_python((await self._do("GET", "created"))["created"]).get(tag, [])
 
     async def change_droplet(self, id: int, **fields: Any) -> TrueDroplet:
         """Rename, retag, resize, switch, move: name, tags, size, status, project_id; or `shown`: what its JSON says."""
@@ -151,6 +180,29 @@ class Control:
     async def delete_thing(self, family: str, id: str) -> None:
         """It is gone at once."""
         await self._do("DELETE", f"{family}/{quote(id, safe='')}")
+
+    async def add_zone(self, name: str, *records: Json) -> list[TrueRecord]:
+        """A domain with records beside those that every zone begins with; gives those beside."""
+        await self.add_thing("domains", name=name)
+        return [await self.add_record(name, **record) for record in records]
+
+    async def records(self, zone: str) -> list[TrueRecord]:
+        """All records of a zone, as they are."""
+        rows = _records.validate_python((await self._do("GET", "domain_records"))["domain_records"])
+        return [row for row in rows if row.zone == zone]
+
+    async def add_record(self, zone: str, **fields: Any) -> TrueRecord:
+        """A record that lists show at once; the fields are those that the API takes."""
+        made = await self._do("POST", "domain_records", {"zone": zone, **fields})
+        return TrueRecord.model_validate(made["rows"][0])
+
+    async def change_record(self, id: int, **fields: Any) -> TrueRecord:
+        """Change a record, as somebody at the console would."""
+        return TrueRecord.model_validate(await self._do("PATCH", f"domain_records/{id}", fields))
+
+    async def delete_record(self, id: int) -> None:
+        """It is gone at once."""
+        await self._do("DELETE", f"domain_records/{id}")
 
     async def arm(self, fault: Fault) -> int:
         """Switch a fault on; gives its id."""

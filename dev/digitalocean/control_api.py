@@ -90,6 +90,11 @@ def _clear_journal(app: StandIn, _request: Request, _path: tuple[str, ...]) -> A
     return Answer(204, content_type="")
 
 
+def _get_created(app: StandIn, _request: Request, _path: tuple[str, ...]) -> Answer:
+    """By tag, the droplets that the API ever made with it, whatever became of them."""
+    return answer({"created": app.world.created})
+
+
 def _truth(app: StandIn, _request: Request, _path: tuple[str, ...]) -> Answer:
     world = app.world
     return answer({family.name: family.by_hand.truth(world) for family in world.families.all if family.by_hand})
@@ -131,5 +136,6 @@ HANDLERS: dict[tuple[str, str], ControlHandler] = {
     ("DELETE", "faults"): _disarm,
     ("GET", "requests"): _get_journal,
     ("DELETE", "requests"): _clear_journal,
+    ("GET", "created"): _get_created,
     ("GET", "truth"): _truth,
 }

@@ -10,10 +10,11 @@ from dev.digitalocean.actions import begin, body_of, check_idle
 from dev.digitalocean.actions import named as named_action
 from dev.digitalocean.catalog import SIZES
 from dev.digitalocean.droplet_create import find_image
-from dev.digitalocean.droplets import check_name, named
+from dev.digitalocean.droplets import check_name, named, written_to
 from dev.digitalocean.http import Answer, Json, Request, Route, answer, not_found, unprocessable
 from dev.digitalocean.paging import page
 from dev.digitalocean.state import Action, Droplet, World
+from dev.digitalocean.storage import SNAPSHOTS
 from dev.digitalocean.tags import members
 
 Check = Callable[[World, Droplet, Json], None]
@@ -23,13 +24,19 @@ Check = Callable[[World, Droplet, Json], None]
 class Kind:
     """A type of action: how long it takes at the provider, what is refused, what it does at its end.
 
-    `by_tag` marks those that can be done to all droplets with a tag.
+    `by_tag` marks those that can be done to all droplets with a tag; `disk_seconds` is added for each GB of the disk
+    where the disk is to grow.
     """
 
     seconds: float
     check: Check
     effect: Check
     by_tag: bool = False
+    disk_seconds: float = 0
+
+    def duration(self, body: Json) -> float:
+        """How long what the body asks for takes."""
+        return self.seconds + (self.disk_seconds * SIZES[body["size"]].disk if body.get("disk") else 0)
 
 
 def _anyway(_world: World, _droplet: Droplet, _body: Json) -> None:
@@ -38,12 +45,12 @@ def _anyway(_world: World, _droplet: Droplet, _body: Json) -> None:
 
 def _check_on(_world: World, droplet: Droplet, _body: Json) -> None:
     if droplet.status == "active":
-        raise unprocessable("Droplet is already powered on.")
+        raise unprocessable("Droplet is already powered on")
 
 
 def _check_off(_world: World, droplet: Droplet, _body: Json) -> None:
     if droplet.status == "off":
-        raise unprocessable("Droplet is already powered off.")
+        raise unprocessable("Droplet is already powered off")
 
 
 def _turn_on(_world: World, droplet: Droplet, _body: Json) -> None:
@@ -79,8 +86,13 @@ def _rename(_world: World, droplet: Droplet, body: Json) -> None:
     droplet.name = body["name"]
 
 
-def _snapshot(world: World, droplet: Droplet, _body: Json) -> None:
-    droplet.snapshot_ids += (world.new_image_id(),)
+def _snapshot(world: World, droplet: Droplet, body: Json) -> None:
+    """One that outlives the droplet."""
+    id = world.new_image_id()
+    droplet.snapshot_ids += (id,)
+    named = {"name": str(body["name"])} if body.get("name") else {}
+    place = {"regions": [droplet.region.slug], "min_disk_size": droplet.disk, "resource_id": str(droplet.id)}
+    SNAPSHOTS.add(world, {"id": str(id), **place, **named})
 
 
 def _add(feature: str) -> Check:
@@ -125,7 +137,7 @@ KINDS = {
     "shutdown": Kind(15, _anyway, _turn_off, by_tag=True),
     "reboot": Kind(20, _anyway, _turn_on),
     "power_cycle": Kind(10, _anyway, _turn_on, by_tag=True),
-    "resize": Kind(90, _check_resize, _resize),
+    "resize": Kind(60, _check_resize, _resize, disk_seconds=0.25),
     "rename": Kind(2, _check_rename, _rename),
     "snapshot": Kind(120, _anyway, _snapshot, by_tag=True),
     "enable_backups": Kind(3, _anyway, _add("backups"), by_tag=True),
@@ -147,7 +159,7 @@ def start(world: World, request: Request, droplet: Droplet, body: Json) -> Actio
     kind.check(world, droplet, body)
     error = _nothing if request.has_fault("action_errors") else None
     effect = _nothing if request.has_fault("no_effect") else partial(kind.effect, world, droplet, body)
-    return begin(world, droplet, body["type"], kind.seconds, effect=effect, error=error)
+    return begin(world, droplet, body["type"], kind.duration(body), effect=effect, error=error)
 
 
 def _nothing() -> None:
@@ -155,7 +167,7 @@ def _nothing() -> None:
 
 
 def _post_action(world: World, request: Request) -> Answer:
-    droplet = named(world, request)
+    droplet = written_to(world, request)
     return answer({"action": body_of(start(world, request, droplet, request.json()))}, 201)
 
 

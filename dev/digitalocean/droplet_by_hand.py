@@ -31,6 +31,7 @@ def truth_of(world: World, droplet: Droplet) -> Json:
         "tags": droplet.tags,
         "project_id": world.project_of[droplet.urn].id,
         "gpu": droplet.size.gpu is not None,
+        "hidden": not (droplet.listed and droplet.tag_listed and droplet.readable),
     }
 
 

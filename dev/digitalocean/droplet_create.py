@@ -49,6 +49,8 @@ def launch(world: World, order: Order, name: str) -> tuple[Droplet, Action]:
     """A new droplet and the action that makes it, with the provider's lags."""
     lags = world.settings
     droplet = add_droplet(world, order, name)
+    for tag in droplet.tags:
+        world.created.setdefault(tag, []).append(droplet.id)
     droplet.listed = lags.list_lag == 0
     droplet.tag_listed = lags.list_lag + lags.tag_lag == 0
     droplet.readable = lags.read_lag == 0

@@ -8,7 +8,7 @@ from functools import partial
 
 import orjson
 
-from dev.digitalocean.actions import begin
+from dev.digitalocean.actions import begin, check_idle, pending
 from dev.digitalocean.catalog import disk_info
 from dev.digitalocean.clock import stamp
 from dev.digitalocean.http import Answer, Json, Request, Route, answer, no_content, not_found, unprocessable
@@ -108,6 +108,14 @@ def named(world: World, request: Request) -> Droplet:
     return found
 
 
+def written_to(world: World, request: Request) -> Droplet:
+    """The droplet in the path, for a write; by a fault it has an event that nobody can see."""
+    droplet = named(world, request)
+    if request.has_fault("pending_event"):
+        raise pending()
+    return droplet
+
+
 def find(world: World, id: str) -> Droplet | None:
     """The droplet with this id, whatever can be read of it."""
     return world.droplets.rows.get(int(id)) if id.isdecimal() else None
@@ -145,7 +153,11 @@ def _get_droplet(world: World, request: Request) -> Answer:
 
 
 def _delete_droplet(world: World, request: Request) -> Answer:
-    destroy(world, named(world, request))
+    """It goes by and by. During an action that is refused, or by a setting taken, and waits for the action."""
+    droplet = written_to(world, request)
+    if world.settings.refuse_delete_during_event and not droplet.leaving:
+        check_idle(droplet)
+    _destroy_when_idle(world, droplet)
     return no_content()
 
 
@@ -160,10 +172,10 @@ def _delete_by_tag(world: World, request: Request) -> Answer:
 
 
 def _destroy_when_idle(world: World, droplet: Droplet) -> None:
-    """Nobody waits for a deletion by tag, so it waits for the actions that are running."""
+    """Destroy a droplet now, or as soon as the action that is running has ended."""
     if droplet.event is not None and not droplet.leaving:
         world.later(1, partial(_destroy_when_idle, world, droplet))
-    elif droplet.id in world.droplets.rows:
+    else:
         destroy(world, droplet)
 
 

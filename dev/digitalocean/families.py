@@ -3,6 +3,7 @@
 from dev.digitalocean import (
     account,
     actions,
+    domains,
     droplet_actions,
     droplet_by_hand,
     droplet_create,
@@ -10,6 +11,7 @@ from dev.digitalocean import (
     network,
     platforms,
     projects,
+    records,
     storage,
     tags,
 )
@@ -28,6 +30,8 @@ FAMILIES = Families(
     (
         DROPLETS,
         *storage.FAMILIES,
+        domains.FAMILY,
+        records.FAMILY,
         *network.FAMILIES,
         *platforms.FAMILIES,
         actions.FAMILY,

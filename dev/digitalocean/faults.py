@@ -6,12 +6,14 @@ A fault says what it strikes (method, path, page), how often (count, probability
     after the effect        lost (reset, or a status), slow, half_body, half_json
     in a list               omit short_page shuffle total no_links no_meta
     to the world            insert remove: the rows of a list change while it is walked
-    in what is asked for    placement_fails action_errors no_effect service_down
+    to the request          late: it takes effect by and by, although the caller has lost it
+    in what is asked for    placement_fails action_errors no_effect service_down pending_event
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, TypeVar
@@ -27,10 +29,14 @@ Effect = Literal[
     "lost", "slow", "half_body", "half_json",
     "omit", "short_page", "shuffle", "total", "no_links", "no_meta",
     "insert", "remove",
-    "placement_fails", "action_errors", "no_effect", "service_down",
+    "late",
+    "placement_fails", "action_errors", "no_effect", "service_down", "pending_event",
 ]  # fmt: skip
 
 INSTEAD: frozenset[Effect] = frozenset({"status", "burst", "hourly", "edge_gateway", "hang", "reset"})
+
+
+_DROPLET = re.compile(r"/v2/droplets/\d+(/actions)?/?")
 
 
 class Fault(BaseModel):
@@ -56,7 +62,10 @@ class Fault(BaseModel):
     """For `probability` and `shuffle`."""
 
     seconds: float = Field(1.0, ge=0)
-    """`burst`: what `retry-after` says; `hang` and `slow`: how long, in real seconds."""
+    """`burst`: what `retry-after` says; `hang` and `slow`: how long, in real seconds; `late`: how long the request is
+    under way before it takes effect, in the provider's seconds."""
+    hangs: float = Field(0.0, ge=0)
+    """`late`: how long the caller waits for an answer before the connection is reset, in real seconds."""
     status: int = Field(503, ge=400, le=599)
     """`status`: the answer's."""
     html: bool = False
@@ -99,8 +108,13 @@ class ArmedFault:
             fault.method in ("*", request.method)
             and fnmatchcase(request.path, fault.path)
             and (fault.page is None or request.query.get("page", "1") == str(fault.page))
+            and (fault.effect != "pending_event" or _writes_to_a_droplet(request))
             and all(request.query.get(name, "") == value for name, value in fault.query.items())
         )
+
+
+def _writes_to_a_droplet(request: Request) -> bool:
+    return request.method != "GET" and _DROPLET.fullmatch(request.path) is not None
 
 
 class Faults:
@@ -139,7 +153,7 @@ def instead(fault: Fault, request_id: str, now: float) -> Answer | None:
             return too_many({"ratelimit-reset": str(int(now) - 3597), "ratelimit-remaining": "0"})
         case "edge_gateway":
             return edge_gateway()
-        case "hang" | "reset":
+        case "hang" | "reset" | "late":
             return Answer(503, broken="reset")
     return None
 
@@ -158,9 +172,14 @@ def afterwards(fault: Fault, given: Answer, request_id: str) -> Answer:
     return given
 
 
-def wait_of(faults: Sequence[Fault], effect: Effect) -> float:
-    """How long the faults with this effect take together, in seconds."""
-    return sum(fault.seconds for fault in faults if fault.effect == effect)
+def held(fault: Fault) -> float:
+    """How long the caller is left waiting before a fault's answer, in seconds."""
+    return {"hang": fault.seconds, "late": fault.hangs}.get(fault.effect, 0)
+
+
+def slowed(faults: Sequence[Fault]) -> float:
+    """How long an answer takes on its way back, in seconds."""
+    return sum(fault.seconds for fault in faults if fault.effect == "slow")
 
 
 def failure(fault: Fault, request_id: str) -> Answer:

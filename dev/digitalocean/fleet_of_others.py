@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from dev.digitalocean.network import DOMAINS, FIREWALLS, LOAD_BALANCERS, RESERVED_IPS, VPCS
+from dev.digitalocean.domains import DOMAINS
+from dev.digitalocean.network import FIREWALLS, LOAD_BALANCERS, RESERVED_IPS, VPCS
 from dev.digitalocean.platforms import APPS, CLUSTERS, DATABASES
 from dev.digitalocean.state import Droplet, Project, World
 from dev.digitalocean.storage import BACKUPS, BUCKETS, REGISTRIES, SNAPSHOTS, VOLUMES

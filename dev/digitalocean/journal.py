@@ -10,7 +10,10 @@ from dev.digitalocean.http import Answer, Request
 
 
 class Entry(BaseModel):
-    """One request; `at` in real seconds since 1970, `status` 0 after a reset and None while it is not answered."""
+    """One request; `at` in real seconds since 1970, `status` 0 after a reset and None while it is not answered.
+
+    `late_status` is what would have been answered when a request that was under way for long took effect.
+    """
 
     at: float
     method: str
@@ -20,6 +23,7 @@ class Entry(BaseModel):
     token: str
     seconds: float = 0.0
     status: int | None = None
+    late_status: int | None = None
     faults: list[str] = []
 
 

@@ -1,4 +1,4 @@
-"""Domains, reserved IPs, load balancers, VPCs and firewalls."""
+"""Reserved IPs, load balancers, VPCs and firewalls."""
 
 from __future__ import annotations
 
@@ -6,31 +6,9 @@ from dev.digitalocean.clock import stamp
 from dev.digitalocean.droplets import body_of as droplet_body
 from dev.digitalocean.family import Family
 from dev.digitalocean.http import Answer, Json, Problem, Request, Route, no_content
-from dev.digitalocean.paging import page
 from dev.digitalocean.state import World
 from dev.digitalocean.storage import with_droplets_that_are_there
 from dev.digitalocean.things import Things, region_of
-
-NAME_SERVERS = ("ns1.digitalocean.com", "ns2.digitalocean.com", "ns3.digitalocean.com")
-
-
-def _make_domain(world: World, asked: Json) -> Json:
-    name = asked.get("name") or f"zone-{world.new_ordinal():04d}.example"
-    soa = f"{name}. IN SOA {NAME_SERVERS[0]}. hostmaster.{name}. 1415982609 10800 3600 604800 1800"
-    zone = f"$ORIGIN {name}.\n$TTL 1800\n{soa}\n"
-    return {"name": name, "ttl": 1800, "zone_file": zone, **asked}
-
-
-def _list_records(world: World, request: Request) -> Answer:
-    """A zone begins with its SOA and three name servers. Every key is there, with nulls."""
-    DOMAINS.named(world, request)
-    rows = [_record(1, "SOA", "1800"), *(_record(n + 2, "NS", data) for n, data in enumerate(NAME_SERVERS))]
-    return page(request, "domain_records", rows, lambda row: row)
-
-
-def _record(id: int, type: str, data: str) -> Json:
-    nulls = dict.fromkeys(("priority", "port", "weight", "flags", "tag"))
-    return {"id": id, "type": type, "name": "@", "data": data, "ttl": 1800} | nulls
 
 
 def _make_reserved_ip(world: World, asked: Json) -> Json:
@@ -124,7 +102,6 @@ def _make_firewall(world: World, asked: Json) -> Json:
     } | asked
 
 
-DOMAINS = Things("domains", "/v2/domains", "domain", _make_domain, identity="name", urn="domain")
 RESERVED_IPS = Things(
     "reserved_ips", "/v2/reserved_ips", "reserved_ip", _make_reserved_ip, identity="ip", urn="floatingip",
     shown=_show_reserved_ip,
@@ -137,7 +114,6 @@ VPCS = Things("vpcs", "/v2/vpcs", "vpc", _make_vpc)
 FIREWALLS = Things("firewalls", "/v2/firewalls", "firewall", _make_firewall, shown=with_droplets_that_are_there)
 
 FAMILIES: tuple[Family, ...] = (
-    DOMAINS.family(Route("GET", "/v2/domains/{id}/records", _list_records)),
     RESERVED_IPS.family(),
     LOAD_BALANCERS.family(),
     VPCS.family(Route("DELETE", "/v2/vpcs/{id}", _delete_vpc)),

@@ -38,6 +38,11 @@ class Settings(BaseModel):
     delete_lag: float = Field(15, ge=0)
     """How long a deleted droplet can still be read and is listed."""
 
+    refuse_delete_during_event: bool = True
+    """A droplet cannot be deleted while an action runs on it; off: the deletion is taken, and waits for the action."""
+    records_lag: float = Field(0, ge=0)
+    """How long the lists of DNS records do not show a write; a record by its id shows it at once."""
+
     droplet_limit: int = Field(1_000_000, ge=0)
     """How many droplets the account may have."""
     tags_per_resource: int = Field(0, ge=0)

@@ -112,6 +112,36 @@ class Action:
     completed_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A DNS record; `name` is relative to its zone, and `data` has no dot at its end."""
+
+    id: int
+    type: str
+    name: str
+    data: str
+    ttl: int
+    priority: int | None = None
+    port: int | None = None
+    weight: int | None = None
+    flags: int | None = None
+    tag: str | None = None
+
+
+@dataclass(slots=True)
+class Zone:
+    """The records of a domain, and those that its list shows; both by id.
+
+    `writes` counts the changes. `shown` has, by record, the number of the one that the list shows.
+    """
+
+    name: str
+    records: dict[int, Record] = field(default_factory=dict)
+    listed: dict[int, Record] = field(default_factory=dict)
+    writes: int = 0
+    shown: dict[int, int] = field(default_factory=dict)
+
+
 class Table(Generic[K, V]):
     """The rows of one family, and lists of them, each made once and kept until a row comes, goes or shows itself."""
 
@@ -147,6 +177,7 @@ class World:
     FIRST_DROPLET_ID = 536_572_909  # an id of December 2025
     FIRST_ACTION_ID = 2_147_480_000  # they pass 31 bits: a column that is too narrow shows
     FIRST_IMAGE_ID = 170_000_000
+    FIRST_RECORD_ID = 1_790_000_000
 
     def __init__(self, settings: Settings, families: Families) -> None:
         self.settings = settings
@@ -163,10 +194,13 @@ class World:
         self.project_of: dict[str, Project] = {}
         self.things: dict[str, Table[str, Thing]] = {}
         self.vpcs: dict[str, str] = {}
+        self.zones: dict[str, Zone] = {}
+        self.created: dict[str, list[int]] = {}  # tag -> the droplets that the API ever made with it
         self._ordinal = 0
         self._last_droplet_id = self.FIRST_DROPLET_ID
         self._last_action_id = self.FIRST_ACTION_ID
         self._last_image_id = self.FIRST_IMAGE_ID
+        self._last_record_id = self.FIRST_RECORD_ID
 
     def new_uuid(self) -> str:
         """A UUID that follows from the seed."""
@@ -191,6 +225,11 @@ class World:
         """Larger than any before."""
         self._last_image_id += self.rng.randint(1, 20)
         return self._last_image_id
+
+    def new_record_id(self) -> int:
+        """Larger than any before, in whatever zone. It takes nothing from the seed, whose fleet stays as it was."""
+        self._last_record_id += 1 + self._last_record_id % 7
+        return self._last_record_id
 
     def default_vpc(self, region: Region) -> str:
         """The VPC into which a region's droplets go."""

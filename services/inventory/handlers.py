@@ -39,13 +39,14 @@ from services.inventory.domain import Link, Measured, SpacesAway, SpacesRefused,
 from services.inventory.history import changed
 from services.inventory.intake import take_in
 from services.inventory.kinds import KINDS
-from services.inventory.provider import Provider, patience, worth_waiting_for
+from services.inventory.provider import Provider, worth_waiting_for
 from services.inventory.round import Round, walks_of
 from services.inventory.told import MEASURED_EVERY, bucket_row
 from shared.db import Connection
 from shared.digitalocean import NotFound
 from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome, Refused
+from shared.patience import patience
 from shared.service import Work
 from shared.steps import Said, transact
 
@@ -62,7 +63,7 @@ async def sync_inventory(cmd: SyncInventory, run: JobRun[Provider]) -> Outcome:
     the answer says which walk failed, and why. Walks that an earlier attempt finished are not walked again.
     """
     wanted, attempt = walks_of(cmd.kind), Round(run)
-    with patience():
+    with patience("sync"):
         await attempt.walk_all(wanted)
         if waited_for := worth_waiting_for(attempt.failures.values(), run.meta.expires):
             raise waited_for
@@ -79,7 +80,7 @@ async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Wor
         raise Refused("not_registered_alone", kind=kind.name, remedy="sync the kind")
     if cmd.provider_id in {".", ".."}:
         raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id)
-    with patience():
+    with patience("sync"):
         try:
             row = await kind.read(run.resources.do, cmd.provider_id)
         except NotFound:

@@ -1,21 +1,18 @@
-"""The jobs' access to the provider, and what its errors mean for a job."""
+"""The jobs' access to the provider, and which of its errors pass by themselves."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-
-import structlog
 
 from shared.config import Settings
 from shared.digitalocean import (
     BadAnswer,
     DigitalOcean,
-    Forbidden,
     MissingToken,
     ProviderError,
     RateLimited,
@@ -23,14 +20,9 @@ from shared.digitalocean import (
     Unauthorized,
     Unavailable,
 )
-from shared.digitalocean import Refused as RefusedByProvider
-from shared.jobs import PutOff
-from shared.outcome import Refused
 
 if TYPE_CHECKING:
     from services.inventory.spaces import Spaces
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,22 +52,6 @@ def _spaces(settings: Settings) -> Spaces | None:
     from services.inventory.spaces import Spaces  # see there why so late
 
     return Spaces(settings.spaces_url, access.get_secret_value(), secret.get_secret_value())
-
-
-@contextmanager
-def patience() -> Iterator[None]:
-    """Puts the job off while the provider is away or asks for patience; refuses it where the provider does."""
-    try:
-        yield
-    except RateLimited as error:
-        raise PutOff(str(error), timedelta(seconds=error.retry_after)) from error
-    except (Unavailable, BadAnswer) as error:
-        raise PutOff(str(error)) from error
-    except (MissingToken, Unauthorized, Forbidden) as error:
-        log.error("the provider does not let us in: check DO_SYNC_TOKEN or DO_API_TOKEN", error=str(error))
-        raise Refused("provider_denied_access", reason=str(error)) from error
-    except RefusedByProvider as error:
-        raise Refused("provider_refused", reason=str(error)) from error
 
 
 async def is_away(do: DigitalOcean, error: ProviderError) -> bool:

@@ -8,6 +8,7 @@ Invariants  a run's next command, its ledger and its state are one transaction; 
             unfinished run; a run goes by the version of its flow with which it began
 Does not decide how a step is done, or whether it may be: the service that is asked does
 
-Beside the usual files: `flows.py` has the steps of each kind of run, `upkeep.py` tells everything again. `domain.py` is
-the engine.
+`domain.py` is the engine. Beside the usual files: `flows.py` lists the flows, and `flow.py` says what one is;
+`deployments.py` has those about deployments, of the steps in `steps.py`; `exercise.py` has one that needs nobody.
+`upkeep.py` tells everything again.
 """

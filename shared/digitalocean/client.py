@@ -32,7 +32,8 @@ RETRY_FOR = 120.0
 class DigitalOcean:
     """One purpose's access to the provider. Use it as an async context manager; many tasks may share it.
 
-    Time-outs are in seconds: `read_timeout` is for each part of an answer, `attempt_timeout` for all of it.
+    Time-outs are in seconds: `read_timeout` is for each part of an answer, `attempt_timeout` for all of it. `attempts`
+    is how often a call is tried in all, and `longest_wait` how long it waits for its turn in the rate budget.
     `delay_scale` shortens this client's own waits between attempts (for tests against a stand-in). `transport`
     replaces the network (for tests without one).
     """
@@ -46,6 +47,8 @@ class DigitalOcean:
         connect_timeout: float = 5.0,
         read_timeout: float = 30.0,
         attempt_timeout: float = 45.0,
+        attempts: int = ATTEMPTS,
+        longest_wait: float = LONGEST_WAIT,
         delay_scale: float = 1.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -54,9 +57,11 @@ class DigitalOcean:
         self._purpose = purpose
         self._host = url.host
         self.attempt_timeout = attempt_timeout
+        self._attempts = attempts
+        self._longest_wait = longest_wait
         self._delay_scale = delay_scale
         self._retrying = stamina.AsyncRetryingCaller(
-            attempts=ATTEMPTS,
+            attempts=attempts,
             timeout=RETRY_FOR,
             wait_initial=FIRST_BACKOFF * delay_scale,
             wait_jitter=FIRST_BACKOFF * delay_scale,
@@ -83,8 +88,10 @@ class DigitalOcean:
     @property
     def call_timeout(self) -> float:
         """The longest that one call may take, in seconds, with all its attempts and waits. Lease jobs for longer."""
-        last_attempt = LONGEST_WAIT + LONGEST_WAIT + self.attempt_timeout  # its back-off, its slot, itself
-        return RETRY_FOR + last_attempt
+        last_attempt = self._longest_wait + self.attempt_timeout  # its slot, itself
+        return (
+            last_attempt if self._attempts == 1 else RETRY_FOR + self._longest_wait + last_attempt
+        )  # and its back-off
 
     def droplets(self) -> Walk:
         """All droplets. Two lists, since the default one leaves out those with GPUs."""
@@ -179,7 +186,7 @@ class DigitalOcean:
     def _backoff(self, error: Exception) -> bool | float:
         """Whether to try again, or after how many seconds. Not `OutcomeUnknown`, nor anything that was decided."""
         if isinstance(error, RateLimited):
-            return error.retry_after <= LONGEST_WAIT and error.retry_after * self._delay_scale
+            return error.retry_after <= self._longest_wait and error.retry_after * self._delay_scale
         return isinstance(error, Unavailable | BadAnswer)
 
     async def _attempt(self, call: Call) -> Body:
@@ -207,7 +214,7 @@ class DigitalOcean:
 
     async def _take_slot(self, call: Call, budget: RateBudget) -> None:
         with BUDGET_WAITING.labels(self._purpose).track_inprogress():
-            wait = await budget.take(LONGEST_WAIT)
+            wait = await budget.take(self._longest_wait)
         if wait:
             raise RateLimited(call, f"not sent: the rate budget is spent for {wait:.0f} s", retry_after=wait)
 

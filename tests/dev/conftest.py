@@ -1,15 +1,30 @@
-"""DigitalOcean's own client, of the stand-in that a module's `stand_in` is."""
+"""Clients of the stand-in that a module's `stand_in` is: its control, plain HTTP, and DigitalOcean's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import pydo
 import pytest
 from azure.core.pipeline.policies import HeadersPolicy
 
+from dev.digitalocean.control import Control
 from dev.digitalocean.running import RunningStandIn
+
+
+@pytest.fixture(scope="module")
+async def control(stand_in: RunningStandIn) -> AsyncIterator[Control]:
+    async with stand_in.control() as control:
+        yield control
+
+
+@pytest.fixture(scope="module")
+async def api(stand_in: RunningStandIn) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"authorization": f"Bearer {stand_in.token}"}
+    async with httpx.AsyncClient(base_url=f"{stand_in.url}/v2", headers=headers, timeout=5, trust_env=False) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -22,19 +22,6 @@ async def stand_in() -> AsyncIterator[RunningStandIn]:
         yield running
 
 
-@pytest.fixture(scope="module")
-async def control(stand_in: RunningStandIn) -> AsyncIterator[Control]:
-    async with stand_in.control() as control:
-        yield control
-
-
-@pytest.fixture(scope="module")
-async def api(stand_in: RunningStandIn) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"authorization": f"Bearer {stand_in.token}"}
-    async with httpx.AsyncClient(base_url=f"{stand_in.url}/v2", headers=headers, trust_env=False) as client:
-        yield client
-
-
 @pytest.fixture(autouse=True)
 async def world(control: Control) -> None:
     await control.reset(**Settings(speed=0, droplets=50, gpus=2, projects=5).model_dump(mode="json"))
@@ -91,6 +78,24 @@ async def test_droplets_and_projects_come_and_go_by_hand(api: httpx.AsyncClient,
     default = next(one for one in (await control.truth()).projects if one.is_default)
     homes = {one.id: one.project_id for one in (await control.truth()).droplets}
     assert {homes[one.id] for one in made} == {default.id}
+
+
+async def test_what_is_left_is_seen_whatever_lists_show(api: httpx.AsyncClient, control: Control) -> None:
+    order = {"size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64", "region": "nyc3", "tags": ["op:1"]}
+    await api.post("/droplets", json={"names": ["web-1", "web-2"], **order})
+    await control.add_droplets(name="by-hand", tags=["op:1"])
+    assert [(one.name, one.hidden) for one in await control.droplets("op:1")] == [
+        ("web-1", True), ("web-2", True), ("by-hand", False),
+    ]  # fmt: skip
+    await control.advance(4)
+    assert [one.hidden for one in await control.droplets("op:1")] == [True, True, False], "lists by tag lag longer"
+    await control.advance(60)
+    assert not any(one.hidden for one in await control.droplets())
+    first, second, _ = [one.id for one in await control.droplets("op:1")]
+    await api.delete(f"/droplets/{first}")
+    assert [one.id for one in await control.droplets("op:1")][:1] == [second]
+    assert await control.created("op:1") == [first, second]
+    assert await control.created("op:2") == []
 
 
 async def test_a_wrong_order_by_hand_says_what_is_wrong(control: Control) -> None:

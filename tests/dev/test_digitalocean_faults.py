@@ -22,19 +22,6 @@ async def stand_in() -> AsyncIterator[RunningStandIn]:
         yield running
 
 
-@pytest.fixture(scope="module")
-async def control(stand_in: RunningStandIn) -> AsyncIterator[Control]:
-    async with stand_in.control() as control:
-        yield control
-
-
-@pytest.fixture(scope="module")
-async def api(stand_in: RunningStandIn) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"authorization": f"Bearer {stand_in.token}"}
-    async with httpx.AsyncClient(base_url=f"{stand_in.url}/v2", headers=headers, timeout=5, trust_env=False) as client:
-        yield client
-
-
 @pytest.fixture(autouse=True)
 async def world(control: Control) -> None:
     """50 droplets, no faults, and every setting as it was."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -17,12 +17,6 @@ from dev.digitalocean.things import SECRET
 def stand_in() -> Iterator[RunningStandIn]:
     with running_stand_in(droplets=150, others=100, projects=6) as running:
         yield running
-
-
-@pytest.fixture
-async def control(stand_in: RunningStandIn) -> AsyncIterator[Control]:
-    async with stand_in.control() as control:
-        yield control
 
 
 LISTS: dict[str, tuple[Callable[[Any], Any], str]] = {

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 
@@ -132,6 +133,54 @@ def test_tags_are_put_on_and_taken_off(client: Any) -> None:
     assert "Blue" not in client.droplets.get(droplet)["droplet"]["tags"]
     client.tags.delete("Blue")
     assert client.tags.get("Blue")["id"] == "not_found"
+
+
+def test_a_zone_is_created_read_listed_and_deleted(client: Any) -> None:
+    created = client.domains.create({"name": "pydo.example", "ip_address": "192.0.2.1"})["domain"]
+    assert created == {"name": "pydo.example", "ttl": 1800, "zone_file": None}
+    read = client.domains.get("pydo.example")["domain"]
+    assert "pydo.example. 1800 IN A 192.0.2.1" in read["zone_file"]
+    assert read in client.domains.list(per_page=200)["domains"]
+    types = [record["type"] for record in client.domains.list_records("pydo.example")["domain_records"]]
+    assert types == ["SOA", "NS", "NS", "NS", "A"]
+    assert client.domains.delete("pydo.example") is None
+    assert client.domains.get("pydo.example")["id"] == "not_found"
+    assert client.domains.list_records("pydo.example")["id"] == "not_found"
+
+
+def test_a_record_is_created_read_changed_and_deleted(client: Any) -> None:
+    zone = "records.example"
+    client.domains.create({"name": zone})
+    nulls = dict.fromkeys(("priority", "port", "weight", "flags", "tag"))
+    asked = {"type": "A", "name": "www", "data": "192.0.2.7", "ttl": 60, **nulls}
+    record = client.domains.create_record(zone, asked)["domain_record"]
+    assert record == {"id": record["id"], **asked}
+    assert client.domains.get_record(zone, record["id"])["domain_record"] == record
+    assert client.domains.list_records(zone, name=f"www.{zone}", type="A")["domain_records"] == [record]
+
+    patched = client.domains.patch_record(zone, record["id"], {"type": "A", "data": "192.0.2.8"})["domain_record"]
+    assert patched == record | {"data": "192.0.2.8"}
+    assert client.domains.update_record(zone, record["id"], record)["domain_record"] == record
+
+    assert client.domains.delete_record(zone, record["id"]) is None
+    for gone in (client.domains.get_record, client.domains.delete_record):
+        assert gone(zone, record["id"])["id"] == "not_found"
+    client.domains.delete(zone)
+
+
+def test_records_are_listed_page_by_page_and_a_wrong_one_is_refused(client: Any) -> None:
+    zone = "many.example"
+    client.domains.create({"name": zone})
+    for number in range(25):
+        client.domains.create_record(zone, {"type": "TXT", "name": f"n{number}", "data": "hello"})
+    walked = list(pages(lambda number: client.domains.list_records(zone, per_page=10, page=number)))
+    ids = [record["id"] for page in walked for record in page["domain_records"]]
+    assert [len(page["domain_records"]) for page in walked] == [10, 10, 9]
+    assert ids == sorted(set(ids))
+    with pytest.raises(HttpResponseError, match="end with a dot") as refused:
+        client.domains.create_record(zone, {"type": "CNAME", "name": "alias", "data": "app.example"})
+    assert refused.value.status_code == 422
+    client.domains.delete(zone)
 
 
 def test_account_sizes_and_regions_are_there(client: Any) -> None:

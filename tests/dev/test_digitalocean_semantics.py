@@ -19,19 +19,6 @@ async def stand_in() -> AsyncIterator[RunningStandIn]:
         yield running
 
 
-@pytest.fixture(scope="module")
-async def control(stand_in: RunningStandIn) -> AsyncIterator[Control]:
-    async with stand_in.control() as control:
-        yield control
-
-
-@pytest.fixture(scope="module")
-async def api(stand_in: RunningStandIn) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"authorization": f"Bearer {stand_in.token}"}
-    async with httpx.AsyncClient(base_url=f"{stand_in.url}/v2", headers=headers, trust_env=False) as client:
-        yield client
-
-
 @pytest.fixture(autouse=True)
 async def world(control: Control) -> None:
     """45 droplets in 4 projects, and every setting as it was."""
@@ -295,7 +282,7 @@ class TestActions:
         assert done["completed_at"] > done["started_at"]
         assert (await droplet(api, id))["status"] == "off"
         again = await act(api, id, type="power_off")
-        assert again.json()["message"] == "Droplet is already powered off."
+        assert again.json()["message"] == "Droplet is already powered off"
         assert (await act(api, id, type="shutdown")).status_code == 201
         await control.advance(20)
         await act(api, id, type="power_on")

@@ -16,11 +16,11 @@ from tests.ledger.services import SERVICES
 def main() -> None:
     settings = Settings()
     log.configure(settings, process="-".join(sys.argv[1:]))
-    threading.Thread(target=_end_with_the_starter, daemon=True).start()
+    threading.Thread(target=end_with_the_starter, daemon=True).start()
     uvloop.run(process.run([SERVICES[name] for name in sys.argv[1:]], settings))
 
 
-def _end_with_the_starter() -> None:
+def end_with_the_starter() -> None:
     while os.read(0, 1024):  # not sys.stdin: Python aborts when it ends while a thread has that locked
         pass
     os._exit(1)

@@ -1,0 +1,322 @@
+"""The protocol of a write at a provider that recognizes no request which it has seen before.
+
+1. `take_up` notes the operation down, or finds what is noted; `answer_of` gives the answer where it has one.
+2. `claim` notes down that a write is about to be sent. Until `unsure_until` its effect may come to light, whatever
+   becomes of us; so whoever finds such a row looks, and sends nothing before that time has passed.
+3. `send` sends it, outside any transaction.
+4. `finish`, `note` or `fail` records what came of it.
+
+A worker that lost its job's lease gets no further than to the next of these transactions.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from contracts.message import Event
+from contracts.provider import Operation, OperationChanged, OperationStatus, ProviderCommand
+from services.provider import store
+from services.provider.access import PURPOSE, Provider, asking, insisting
+from services.provider.store import Json, Row
+from shared.db import Connection
+from shared.digitalocean import OutcomeUnknown, ProviderError, RateLimited, Unavailable, redact
+from shared.jobs import JobRun, PutOff
+from shared.outcome import Meta, Outcome, Refused
+from shared.patience import refusal_of
+from shared.steps import Said, transact
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN = "unknown"
+"""The kind of an operation whose undoing came before it."""
+
+UNDOING = "undo-operation"
+
+_PENDING, _SENT, _CANCELLED = OperationStatus.PENDING, OperationStatus.SENT, OperationStatus.CANCELLED
+
+
+def kind_of(cmd: ProviderCommand) -> str:
+    """What an operation is called: the command's name."""
+    return cmd.TYPE.split(".")[2]
+
+
+def state_of(row: Row) -> Operation:
+    """A row as the bus tells it."""
+    return Operation.model_validate({name: row[name] for name in Operation.model_fields})
+
+
+def told(*rows: Row) -> list[Event]:
+    """The events of operations that changed."""
+    return [OperationChanged(operation=state_of(row)) for row in rows]
+
+
+async def take_up(cmd: ProviderCommand, run: JobRun[Provider], target: str | None = None) -> Row:
+    """Note an operation down as pending, or find it noted down."""
+    return await transact(run, partial(_take_up, cmd, run, target))
+
+
+async def _take_up(
+    cmd: ProviderCommand, run: JobRun[Provider], target: str | None, conn: Connection, meta: Meta
+) -> tuple[Row, Said]:
+    if made := await insert(conn, cmd, target, meta):
+        return made, told(made)
+    row = await lock(conn, cmd.operation_id)
+    check_kind(row, cmd)
+    if row["status"] == _PENDING and is_late(run.meta):
+        row = await store.mark_refused(conn, row["id"], "expired", {}, meta.now)
+        return row, told(row)
+    if row["status"] == _SENT:
+        await store.mark_held(conn, row["id"], run.resources.patience.hold)
+    return row, ()
+
+
+async def insert(conn: Connection, cmd: ProviderCommand, target: str | None, meta: Meta) -> Row | None:
+    """Note an operation down as pending; None where it is there already."""
+    request = redact(cmd.model_dump(mode="json", exclude={"operation_id", "deployment_id"}))
+    return await store.insert_operation(
+        conn,
+        cmd.operation_id,
+        kind=kind_of(cmd),
+        status=_PENDING,
+        deployment_id=cmd.deployment_id,
+        tenant_id=meta.tenant_id,
+        target=target,
+        request=request,
+        now=meta.now,
+    )
+
+
+async def lock(conn: Connection, id: UUID) -> Row:
+    """An operation that is known to be there, for whoever is to change it."""
+    row = await store.lock_operation(conn, id)
+    if row is None:
+        raise LookupError(f"operation {id} is gone from the ledger")
+    return row
+
+
+def check_kind(row: Row, cmd: ProviderCommand) -> None:
+    """Refuse a command whose operation is another's."""
+    if row["kind"] not in (kind_of(cmd), UNKNOWN):
+        raise Refused("operation_mismatch", operation_id=str(row["id"]), kind=row["kind"])
+
+
+def is_late(meta: Meta) -> bool:
+    """Whether nobody waits for a command any more."""
+    return meta.expires is not None and meta.expires < datetime.now(UTC)
+
+
+def answer_of(row: Row) -> Outcome | None:
+    """The answer to an operation's command; None while it has none. Raises `Refused` where that is the answer."""
+    match row["status"]:
+        case OperationStatus.DONE:
+            return Outcome(result=row["result"])
+        case OperationStatus.REFUSED:
+            raise Refused(row["error"], **row["detail"] or {})
+        case OperationStatus.CANCELLED:
+            raise Refused("operation_cancelled")
+    return None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to send one write, begun within moments. `at`: of `time.monotonic`, before the row was written."""
+
+    row: Row
+    at: float
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is about to be sent; `before`: its target as it is now. `exclusive`: nobody else is changing that."""
+
+    step: Json
+    before: Json | None = None
+    exclusive: bool = False
+
+
+async def claim(run: JobRun[Provider], row: Row, intent: Intent) -> Claim:
+    """Note down that a write is about to be sent.
+
+    Raises `Refused` where it is not to be sent, and `PutOff` where not now.
+    """
+    at = time.monotonic()
+    row = await transact(run, partial(_claim, run, row, intent))
+    answer_of(row)
+    return Claim(row, at)
+
+
+async def _claim(run: JobRun[Provider], seen: Row, intent: Intent, conn: Connection, meta: Meta) -> tuple[Row, Said]:
+    waits = run.resources.patience
+    row = await lock(conn, seen["id"])
+    if row["status"] not in (_PENDING, _SENT):
+        return row, ()
+    if (row["status"], row["sent_at"]) != (seen["status"], seen["sent_at"]):
+        raise PutOff("another worker has sent meanwhile", waits.poll)
+    if is_late(run.meta) and not row["known"] and not row["error"] and row["kind"] != UNDOING:
+        row = await store.mark_refused(conn, row["id"], "expired", {}, meta.now)
+        return row, told(row)
+    if intent.exclusive:
+        await _check_free(conn, row, waits.poll)
+    sent = await store.mark_sent(
+        conn, row["id"], intent.step, intent.before, meta.now, unsure=waits.unsure, hold=waits.hold
+    )
+    return sent, told(sent) if sent["version"] != row["version"] else ()
+
+
+async def _check_free(conn: Connection, row: Row, poll: timedelta) -> None:
+    await store.lock_target(conn, row["target"])
+    if await store.is_held(conn, row["target"], row["id"]):
+        raise PutOff(f"another operation is changing {row['target']}", poll)
+
+
+async def send(
+    run: JobRun[Provider], claim: Claim, method: str, route: str, *, json: Json | None = None, **ids: Any
+) -> Json:
+    """Send the write that was claimed. Raises `PutOff` where it was not sent, or nobody knows what came of it.
+
+    What the provider refused is raised as it came: nothing has happened then.
+    """
+    do, waits = run.resources.do, run.resources.patience
+    if time.monotonic() - claim.at > waits.start_s:  # frozen meanwhile: others may believe that it never will be sent
+        await _unsent(run, claim)
+        raise PutOff("too late to send what was claimed", waits.poll)
+    try:
+        return await do.send(method, route, json=json, **ids)
+    except OutcomeUnknown as error:
+        log.warning("a write's outcome is unknown", operation=str(claim.row["id"]), error=str(error))
+        raise PutOff(str(error), waits.poll) from error
+    except RateLimited as error:
+        await _unsent(run, claim)
+        raise PutOff(str(error), timedelta(seconds=error.retry_after)) from error
+    except Unavailable as error:
+        await _unsent(run, claim)
+        raise PutOff(str(error), timedelta(seconds=waits.away_s)) from error
+
+
+async def put_back(run: JobRun[Provider], claim: Claim, reason: str) -> PutOff:
+    """A write that the provider does not take just now: nothing has happened. Gives what puts the job off."""
+    await _unsent(run, claim)
+    return PutOff(reason, run.resources.patience.poll)
+
+
+async def _unsent(run: JobRun[Provider], claim: Claim) -> None:
+    await transact(run, partial(_mark_unsent, claim))
+
+
+async def _mark_unsent(claim: Claim, conn: Connection, meta: Meta) -> tuple[None, Said]:
+    row = await lock(conn, claim.row["id"])
+    if row["sent_at"] != claim.row["sent_at"] or row["status"] not in (_SENT, _CANCELLED):
+        return None, ()
+    return None, told(await store.mark_unsent(conn, row["id"], meta.now))
+
+
+async def note(run: JobRun[Provider], row: Row, step: Json | None, known: Json) -> Row:
+    """Keep how far the write under way is. Raises `Refused` where the operation was cancelled meanwhile."""
+    noted = await transact(run, partial(_note, row["id"], step, known))
+    answer_of(noted)
+    return noted
+
+
+async def _note(id: UUID, step: Json | None, known: Json, conn: Connection, meta: Meta) -> tuple[Row, Said]:
+    row = await lock(conn, id)
+    if row["status"] not in (_SENT, _PENDING, _CANCELLED):
+        return row, ()
+    return await store.mark_step(conn, id, step, known), ()
+
+
+async def fail(run: JobRun[Provider], row: Row, refusal: Refused) -> Row:
+    """Keep why an operation will be refused, once whatever it has done by now is taken back.
+
+    Raises what stands in the way of that where it is failing already: that is an operator's.
+    """
+    if row["error"]:
+        raise RuntimeError(f"{row['target']} cannot be put back after {row['error']}: {refusal.code} {refusal.detail}")
+    failing = await transact(run, partial(_fail, row["id"], refusal))
+    answer_of(failing)
+    return failing
+
+
+async def _fail(id: UUID, refusal: Refused, conn: Connection, meta: Meta) -> tuple[Row, Said]:
+    row = await lock(conn, id)
+    if row["status"] not in (_SENT, _PENDING):
+        return await store.mark_step(conn, id, None, row["known"]), ()
+    row = await store.mark_failing(conn, id, refusal.code, refusal.detail, meta.now)
+    return row, told(row)
+
+
+async def refuse(run: JobRun[Provider], row: Row, refusal: Refused) -> Refused:
+    """Record that an operation has no effect and never will. Gives what it is to be answered.
+
+    An undoing is not refused for good: it may be asked again.
+    """
+    refused = await transact(run, partial(_refuse, row["id"], refusal))
+    if refused["status"] != _PENDING:
+        answer_of(refused)
+    return refusal
+
+
+async def _refuse(id: UUID, refusal: Refused, conn: Connection, meta: Meta) -> tuple[Row, Said]:
+    row = await lock(conn, id)
+    if row["status"] not in (_SENT, _PENDING):
+        return row, ()
+    if row["kind"] == UNDOING:
+        row = await store.mark_pending(conn, id, meta.now)
+    else:
+        row = await store.mark_refused(conn, id, refusal.code, refusal.detail, meta.now)
+    return row, told(row)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What came of an operation. `before` and `known` where they are not noted down yet."""
+
+    result: Json
+    target: str | None = None
+    before: Json | None = None
+    known: Json | None = None
+
+
+async def finish(run: JobRun[Provider], row: Row, effect: Effect) -> Row:
+    """Record that an operation took effect; where it was cancelled meanwhile, what its write has made."""
+    return await transact(run, partial(_finish, row["id"], effect))
+
+
+async def _finish(id: UUID, effect: Effect, conn: Connection, meta: Meta) -> tuple[Row, Said]:
+    row, made = await lock(conn, id), effect.target
+    if row["status"] in (_SENT, _PENDING):
+        known = row["known"] if effect.known is None else effect.known
+        row = await store.mark_done(
+            conn, id, meta.now, result=effect.result, before=effect.before, target=made, known=known
+        )
+    elif row["status"] == _CANCELLED and made:
+        row = await store.mark_made(conn, id, made, effect.result, meta.now)
+    else:
+        return row, ()
+    return row, told(row)
+
+
+def reading_for(row: Row, provider: Provider) -> AbstractContextManager[None]:
+    """How to read for an operation: with a refusal as its answer only while nothing can have come of it."""
+    begun = row["status"] != _PENDING or row["kind"] == UNDOING
+    return insisting(provider) if begun else asking(provider)
+
+
+def denied_or_refused(error: ProviderError) -> Refused:
+    """What the command is answered where the provider refused its write."""
+    return refusal_of(error, PURPOSE)
+
+
+def unknown_if_it_lacks(body: Json, key: str) -> Any:
+    """What an answer to a write has under `key`; where it lacks that, nobody knows what came of it."""
+    thing = body.get(key)
+    if not isinstance(thing, dict) or not isinstance(thing.get("id"), int):
+        raise PutOff(f"the answer to a write has no {key!r}: its effect is looked for", timedelta(0))
+    return thing
