@@ -85,6 +85,13 @@ class Settings(BaseSettings):
         "the provider shows late would be made twice.",
     )
 
+    provision_region: str = Field(default="syd1", description="Where a deployment is built that names no region.")
+    provision_size: str = Field(default="s-1vcpu-1gb", description="The size of a new deployment's droplet.")
+    provision_image: str = Field(default="ubuntu-24-04-x64", description="The image of a new deployment's droplet.")
+    provision_domain: str | None = Field(
+        default=None, description="The zone at the provider in which deployments get names; without one they get none."
+    )
+
     jwt_secrets: list[SecretStr] = Field(
         default_factory=list,
         validation_alias=AliasChoices("JWT_SECRETS", "jwt_secrets"),

@@ -22,7 +22,7 @@ from dev.stack.fallback import KafkaKind
 from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
 from shared.config import Settings
 
-SERVICES = ("inventory", "deployments", "scheduler", "gateway")
+SERVICES = ("inventory", "deployments", "sagas", "provider", "scheduler", "gateway")
 _CHECKOUT = Path(__file__).parents[2]
 _READY_S = 60.0
 _OPERATION_S = 60.0
@@ -66,9 +66,9 @@ class Caller:
         return (await self.client.get(path)).status_code
 
     async def do(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Write; follow a 202 to its operation's end."""
+        """Write; where the answer is an operation, follow it to its end."""
         answer = await self.client.request(method, path, json=body or {})
-        if answer.status_code != 202:
+        if answer.status_code != 202 or "operation" not in answer.json():
             return self._well(answer)
         location = answer.headers["location"]
         for _ in range(int(_OPERATION_S / 0.25)):

@@ -22,6 +22,7 @@ from services.gateway.failures import to_response
 from services.gateway.gateway import ApiRequest, Gateway, opened
 from services.gateway.routes import (
     catalog,
+    changes,
     contracts,
     deployments,
     health,
@@ -30,6 +31,7 @@ from services.gateway.routes import (
     me,
     projects,
     reports,
+    sagas,
     subscriptions,
 )
 from services.gateway.routes import operations as operation_routes
@@ -75,6 +77,8 @@ def _guarded() -> Routes:
         held_syncs.router,
         projects.router,
         deployments.router,
+        changes.router,
+        sagas.router,
         subscriptions.router,
         catalog.router,
         operation_routes.router,

@@ -37,6 +37,7 @@ REQUEST_SECONDS = Histogram(
     "Time from a request's arrival to the end of its answer, by route and status.",
     ["method", "route", "status"],
 )
+EVENT_STREAM = b"text/event-stream"
 _TIMEOUT_S = 30.0
 _NO_ROUTE = "(none)"
 
@@ -86,7 +87,7 @@ class Door:
 
     async def _answered(self, scope: HTTPScope, receive: Receive, answer: _Answer) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as answer.limit:
                 await self._app(scope, receive, answer)
         except TimeoutError:
             if answer.status is None:
@@ -99,16 +100,22 @@ class Door:
 
 
 class _Answer:
-    """`send`, with the request's id among the headers, and the status remembered."""
+    """`send`, with the request's id among the headers, and the status remembered.
+
+    `limit`: the time-out of the answer. A stream of events lasts as long as it has to tell of something.
+    """
 
     def __init__(self, send: Send, request_id: UUID) -> None:
         self.status: int | None = None
+        self.limit: asyncio.Timeout | None = None
         self._send = send
         self._header = (b"x-request-id", str(request_id).encode())
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.limit and (b"content-type", EVENT_STREAM) in message["headers"]:
+                self.limit.reschedule(None)
             message["headers"] = [*message["headers"], self._header]
         await self._send(message)
 

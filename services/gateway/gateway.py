@@ -36,6 +36,7 @@ class Gateway:
     verifier: Verifier
     limit: RateLimit
     acceptance: Acceptance
+    settings: Settings
     url: str | None = None
 
     @property
@@ -89,7 +90,7 @@ async def opened(service: Service[Any], settings: Settings, verifier: Verifier) 
         stack.push_async_callback(cancelled, [asyncio.create_task(guarded(replies.run))])
         limit = RateLimit(settings.rate_limit_per_minute)
         acceptance = Acceptance(process.database, process.relay.wake)
-        yield Gateway(process, Views(tenant, operator), replies, verifier, limit, acceptance)
+        yield Gateway(process, Views(tenant, operator), replies, verifier, limit, acceptance, settings)
 
 
 async def _pool(stack: AsyncExitStack, service: Service[Any], settings: Settings, role: str) -> Database:

@@ -43,13 +43,6 @@ class Droplet(Inputs):
     resource_id: UUID
 
 
-class Address(Inputs):
-    """Where a deployment is found: a name within a zone."""
-
-    domain: str = Field(min_length=1, max_length=253)
-    name: str = Field(min_length=1, max_length=253)
-
-
 class ProvisionInputs(Inputs):
     """What is to be built. `domain`: the zone in which it gets a name; None: it gets none."""
 
@@ -67,9 +60,11 @@ class PowerInputs(OfDeployment):
 
 
 class OffboardInputs(PowerInputs):
-    """`address`: where it is found; None: nowhere."""
+    """`domain`: the zone in which it may have a name; None: it has none."""
 
-    address: Address | None = None
+    tenant_id: str = Field(min_length=1, max_length=255)
+    slug: str = Field(min_length=1, max_length=63)
+    domain: str | None = None
 
 
 class ResizeInputs(Inputs):
@@ -178,9 +173,10 @@ def _offboard(it: OffboardInputs) -> Plan:
     """What cannot be undone comes last: with the first droplet that is destroyed there is no way back."""
 
     def remove_dns(state: State) -> Command | None:
-        if it.address is None:
+        if it.domain is None:
             return None
-        return RemoveDnsRecord(**naming(state, it.deployment_id), domain=it.address.domain, name=it.address.name)
+        name = host_name(it.slug, it.tenant_id)
+        return RemoveDnsRecord(**naming(state, it.deployment_id), domain=it.domain, name=name)
 
     destroyed = [_destroy(it.deployment_id, droplet) for droplet in it.droplets]
     to_state = DeploymentState.CANCELLED

@@ -145,14 +145,13 @@ async def test_a_body_that_is_missing_is_asked_for(acme: httpx.AsyncClient) -> N
     refused(await acme.post(DEPLOYMENTS), 422, {"body": ["A body is needed"]})
 
 
-async def test_what_is_to_be_provisioned_is_not_offered_yet(there: World, acme: httpx.AsyncClient) -> None:
-    wanted = slug()
-    answer = await acme.post(DEPLOYMENTS, json={"slug": wanted, "provision": True})
-    assert answer.status_code == 422
-    assert answer.json().keys() == PROBLEM
-    assert answer.json()["error"].keys() == {"provision"}
-    query = "select count(*) from deployments.cloud_deployments where slug = $1"
-    assert await there.admin.fetchval(query, wanted) == 0
+async def test_what_is_to_be_provisioned_is_answered_with_its_saga(there: World, acme: httpx.AsyncClient) -> None:
+    answer = await acme.post(DEPLOYMENTS, json={"slug": slug(), "provision": True, "region": "nyc3"})
+    assert answer.status_code == 202, answer.text
+    deployment, saga = answer.json()["deployment"], answer.json()["saga"]
+    assert (deployment["state"], saga["kind"], saga["status"]) == ("provisioning", "provision_deployment", "pending")
+    query = "select saga_id from deployments.cloud_deployments where id = $1"
+    assert str(await there.admin.fetchval(query, UUID(deployment["id"]))) == saga["id"]
 
 
 async def test_the_same_key_creates_once_and_is_answered_the_same(alone_tenant: httpx.AsyncClient) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from litestar import get, patch, post
@@ -19,12 +19,14 @@ from contracts.deployments import (
     DeploymentSummary,
     DisplayName,
     Notes,
+    Provisioning,
     Reason,
     Slug,
     TransitionDeployment,
     UpdateDeployment,
     Word,
 )
+from contracts.sagas import SagaSummary
 from contracts.subscriptions import SubscriptionSummary
 from services.gateway import deployment_store
 from services.gateway.auth import Identity
@@ -32,9 +34,11 @@ from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, NOT_FOUND
 from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
-from services.gateway.problems import Invalid, Problem, forbidden, invalid, invalid_fields, not_found
+from services.gateway.problems import Invalid, Problem, forbidden, invalid, not_found
 from services.gateway.routes.operations import write
 from services.gateway.routes.vocabulary import Cursor, Key, Limit, Name, Routes, json_answer
+from shared.config import Settings
+from shared.ids import uuid7
 
 _EVENTS = 1000
 
@@ -62,11 +66,18 @@ class DeploymentAnswer(BaseModel):
     deployment: DeploymentSummary
 
 
+class ProvisionedAnswer(BaseModel):
+    """A deployment that is being built, and the saga that builds it."""
+
+    deployment: DeploymentSummary
+    saga: SagaSummary
+
+
 class DeploymentShown(BaseModel):
     deployment: DeploymentSummary
     subscription: SubscriptionSummary | None
     events: list[DeploymentEventView] = Field(description=f"The {_EVENTS} newest, newest first.")
-    saga: dict[str, Any] | None = Field(description="The newest run that provisions or changes it.")
+    saga: SagaSummary | None = Field(description="The newest run that provisions or changes it.")
 
 
 class CreateRequest(BaseModel):
@@ -78,7 +89,7 @@ class CreateRequest(BaseModel):
     template_version: Word | None = None
     tenant_id: Name | None = Field(default=None, description="Counts from operators only. Default: the caller's own.")
     trial: bool = Field(default=False, description="Begin in `trial`. Counts from operators only.")
-    provision: bool = Field(default=False, description="Have it built. Not offered yet: 422.")
+    provision: bool = Field(default=False, description="Have it built: a droplet, and a name.")
 
 
 class TransitionRequest(BaseModel):
@@ -141,9 +152,21 @@ _MOVED = {
     "actor": "ann@acme.example",
     "occurred_at": "2026-11-01T10:15:03Z",
 }
-_RUN = {"id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f18", "kind": "provision_deployment", "status": "completed"}
+_RUN = {
+    "id": "019a9f3e-6a0c-7c3e-8f5e-0d6a5b0c9f18",
+    "kind": "provision_deployment",
+    "status": "pending",
+    "current_step": 0,
+    "error": None,
+    "steps": [],
+}
 _SHOWN = {"deployment": DEPLOYMENT, "subscription": SUBSCRIPTION, "events": [_MOVED], "saga": _RUN}
 
+_BEING_BUILT = answer(
+    ProvisionedAnswer,
+    "It is being built (`provision`); or accepted: see the operation named in `Location`.",
+    {"deployment": {**DEPLOYMENT, "state": "provisioning"}, "saga": _RUN},
+)
 _BY_FIELD = ResponseSpec(
     data_container=FieldErrors,
     generate_examples=False,
@@ -181,12 +204,11 @@ async def list_deployments(
 @post(
     opt={"errors_by_field": True},
     status_code=201,
-    responses=write(answer(DeploymentAnswer, "Created.", {"deployment": DEPLOYMENT}), status=201) | {422: _BY_FIELD},
+    responses=write(answer(DeploymentAnswer, "Created.", {"deployment": DEPLOYMENT}), status=201)
+    | {202: _BEING_BUILT, 422: _BY_FIELD},
 )
 async def create_deployment(request: ApiRequest, data: JSONBody[CreateRequest], key: Key = None) -> ASGIResponse:
-    """Create a deployment. It is active at once, or in trial."""
-    if data.provision:
-        raise invalid_fields({"provision": ["is not offered yet: create it without, and register its resources"]})
+    """Create a deployment: active at once, or in trial; or provisioning, while a saga builds what it runs on (202)."""
     operator = request.user.operator
     command = CreateDeployment(
         tenant_id=(data.tenant_id if operator else None) or request.user.tenant_id,
@@ -197,8 +219,20 @@ async def create_deployment(request: ApiRequest, data: JSONBody[CreateRequest], 
         template_code=data.template_code,
         template_version=data.template_version,
         trial=data.trial and operator,
+        saga_id=uuid7() if data.provision else None,
+        provision=_wanted(data, request.gateway.settings) if data.provision else None,
     )
-    return await submit(request, command, key, ok=201)
+    return await submit(request, command, key, ok=202 if data.provision else 201)
+
+
+def _wanted(data: CreateRequest, settings: Settings) -> Provisioning:
+    """What is to be built for a new deployment."""
+    return Provisioning(
+        region=data.region or settings.provision_region,
+        size=settings.provision_size,
+        image=settings.provision_image,
+        domain=settings.provision_domain,
+    )
 
 
 @get(

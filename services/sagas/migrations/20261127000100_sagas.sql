@@ -45,20 +45,27 @@ create table saga_step_results (
   primary key (saga_id, step_idx)
 ) with (fillfactor = 50);
 
+-- `saga`: the run as callers of the API get it.
+create view shown as
+  select r.id, r.kind, r.status, r.deployment_id, r.tenant_id, r.actor, r.steps as plan, r.inputs, r.context,
+         r.cancel_requested, r.created_at, r.finished_at, r.version, json_build_object(
+    'id', r.id, 'kind', r.kind, 'status', r.status, 'current_step', r.current_step, 'error', r.error,
+    'steps', (
+      select coalesce(json_agg(json_build_object(
+        'index', s.step_idx, 'name', s.name, 'status', s.status, 'attempts', s.attempts, 'started_at', s.started_at,
+        'finished_at', s.finished_at, 'error', s.error) order by s.step_idx), '[]')
+      from saga_step_results s where s.saga_id = r.id)) as saga
+  from saga_runs r;
+
 create view v1_sagas with (security_barrier) as
-  select id, kind, flow_version, status, deployment_id, tenant_id, actor, steps, current_step, inputs, context,
-         cancel_requested, error, created_at, finished_at, version
-  from saga_runs where tenant_id = (select current_tenant());
+  select id, kind, status, deployment_id, tenant_id, actor, plan, inputs, context, cancel_requested, created_at,
+         finished_at, version, saga
+  from shown where tenant_id = (select current_tenant());
 
 create view v1_all_sagas as
-  select id, kind, flow_version, status, deployment_id, tenant_id, actor, steps, current_step, inputs, context,
-         cancel_requested, error, created_at, finished_at, version
-  from saga_runs;
-
-create view v1_saga_steps with (security_barrier) as
-  select s.saga_id, s.step_idx, s.name, s.status, s.output, s.error, s.attempts, s.undo_attempts, s.started_at,
-         s.finished_at, s.undone_at
-  from saga_step_results s join saga_runs r on r.id = s.saga_id where r.tenant_id = (select current_tenant());
+  select id, kind, status, deployment_id, tenant_id, actor, plan, inputs, context, cancel_requested, created_at,
+         finished_at, version, saga
+  from shown;
 
 create view v1_all_saga_steps as
   select saga_id, step_idx, name, status, output, error, attempts, undo_attempts, started_at, finished_at, undone_at
