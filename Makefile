@@ -37,15 +37,16 @@ check: .venv/.complete ## lint, format, types, imports, contracts, migrations, l
 	.venv/bin/arcadia contracts check
 	$(PYTEST) -q tests/project
 
-bench: .venv/.complete ## the benchmarks; writes docs/benchmarks.md; ARGS="pipeline --json" runs one
+bench: .venv/.complete .venv-bench/.complete ## the benchmarks; writes docs/benchmarks.md; ARGS="pipeline --json" runs one
 	@.venv/bin/python -m bench $(or $(ARGS),--write)
 
 contracts: .venv/.complete ## export the JSON Schemas, the AsyncAPI document and the table of topics
 	@.venv/bin/arcadia contracts export
 
-lock: .venv/.complete ## renew what pyproject.toml leaves open: requirements.lock and requirements-dev.lock
+lock: .venv/.complete ## renew what pyproject.toml leaves open: requirements.lock, -dev.lock and -bench.lock
 	@env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(COMPILE) $(ARGS) --output-file requirements.lock
 	@env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(COMPILE) $(ARGS) --group dev --output-file requirements-dev.lock
+	@env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(subst pyproject.toml,--group bench,$(COMPILE)) $(ARGS) --output-file requirements-bench.lock
 
 up: ## everything in Docker: docker compose up, with the stand-ins and the Kafka UI
 	@docker info >/dev/null 2>&1 || { echo "error: Docker does not answer. Start it, or use \`make demo\`, which needs none." >&2; exit 1; }
@@ -53,3 +54,6 @@ up: ## everything in Docker: docker compose up, with the stand-ins and the Kafka
 
 .venv/.complete: requirements-dev.lock pyproject.toml dev/setup.sh
 	@dev/setup.sh
+
+.venv-bench/.complete: requirements-bench.lock .venv/.complete
+	@dev/setup.sh bench

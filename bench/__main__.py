@@ -19,6 +19,7 @@ BENCHMARKS = {
     "gateway-read": "bench.gateway_read",
     "deployment-show": "bench.deployment_show",
     "gateway-write": "bench.gateway_write",
+    "sagas": "bench.sagas",
 }
 _DOCS = Path(__file__).parents[1] / "docs"
 

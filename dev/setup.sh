@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv from requirements-dev.lock. `make setup` runs it when the lock, pyproject.toml or this file changed.
-# PYTHON=/path/to/python chooses the interpreter.
+# PYTHON=/path/to/python chooses the interpreter. `setup.sh bench` makes .venv-bench, for the peers of the benchmarks.
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -46,6 +46,18 @@ install() {
   "${pip[@]}" install --no-deps --editable .
 }
 
+install_peers() {
+  .venv/bin/python -m venv --clear .venv-bench
+  echo "installing the benchmarks' peers, as requirements-bench.lock pins them"
+  .venv/bin/uv --quiet pip install --python .venv-bench/bin/python --require-hashes -r requirements-bench.lock ||
+    .venv-bench/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-bench.lock
+  touch .venv-bench/.complete
+}
+
+if [ "${1:-}" = bench ]; then
+  install_peers
+  exit
+fi
 usable .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1 || make_environment
 trap 'fail "the packages could not be installed; the reason stands above. Is a package index reachable?"' ERR
 install

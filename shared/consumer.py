@@ -171,7 +171,7 @@ class Consumer:
         self, deliveries: Sequence[Delivery], *, careful: bool, contention_is_failure: bool = False
     ) -> None:
         started = time.monotonic()
-        async with self._database.transaction() as conn:
+        async with self._database.transaction() if careful else self._database.unbegun() as conn:
             batch = Batch(
                 self.service,
                 self._sender,

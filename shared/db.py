@@ -11,11 +11,14 @@ from uuid import UUID
 import asyncpg
 import orjson
 from asyncpg.pool import PoolConnectionProxy
+from asyncpg.transaction import Transaction
 from pydantic import BaseModel
 
 from shared.config import Settings
 
-Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
+Plain: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
+Connection: TypeAlias = "Plain | Unbegun"
+"""What handlers ask."""
 
 
 class DatabaseAway(Exception):
@@ -58,14 +61,14 @@ _SESSION = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
     "timezone": "UTC",
-    "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",  # arrays and documents look alike to the planner, whatever is in them
+    "jit": "off",  # no statement here lasts as long as its compilation
 }
 _COMMAND_TIMEOUT_S = 90
 _CONNECT_TIMEOUT_S = 10
 
 
-async def _prepare(connection: Connection) -> None:
+async def _prepare(connection: Plain) -> None:
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -75,7 +78,7 @@ async def _prepare(connection: Connection) -> None:
     )
 
 
-async def _unchanged(_: Connection) -> None:
+async def _unchanged(_: Plain) -> None:
     """Nothing here changes a session, so the round trip that would undo it, at each release, is saved."""
 
 
@@ -138,7 +141,7 @@ class Database:
             self.pool.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[Plain]:
         """A connection outside any transaction. Raises `DatabaseAway`, now or from the block."""
         connection = await self._acquired()
         try:
@@ -171,10 +174,71 @@ class Database:
             self._turns.release()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self) -> AsyncIterator[Plain]:
         """A connection in a transaction that commits when the block ends well. Raises `DatabaseAway`."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+    @asynccontextmanager
+    async def unbegun(self) -> AsyncIterator[Unbegun]:
+        """The same, but that the transaction begins when something is asked. Raises `DatabaseAway`."""
+        async with self.connection() as connection:
+            unbegun = Unbegun(connection)
+            try:
+                yield unbegun
+            except BaseException:
+                await unbegun.end(error=True)
+                raise
+            await unbegun.end(error=False)
+
+
+class Unbegun:
+    """A connection whose transaction begins with the first thing that is asked of it.
+
+    What is asked only once need not be in one: that one statement is a transaction by itself (`alone`).
+    """
+
+    def __init__(self, connection: Plain) -> None:
+        self._connection = connection
+        self._transaction: Transaction | None = None
+
+    async def begin(self) -> Plain:
+        """The connection, in its transaction."""
+        if self._transaction is None:
+            transaction = self._connection.transaction()
+            await transaction.start()
+            self._transaction = transaction
+        return self._connection
+
+    async def alone(self, query: str, *arguments: Any) -> list[Any]:
+        """Ask the last thing: by itself, where nothing was asked before."""
+        return await self._connection.fetch(query, *arguments)
+
+    async def end(self, error: bool) -> None:
+        """Commit what was begun, or undo it."""
+        if self._transaction is not None:
+            await (self._transaction.rollback() if error else self._transaction.commit())
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        return await (await self.begin()).fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        return await (await self.begin()).fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        return await (await self.begin()).fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> str:
+        return await (await self.begin()).execute(query, *arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A savepoint."""
+        async with (await self.begin()).transaction():
+            yield
+
+    def is_closed(self) -> bool:
+        return self._connection.is_closed()
 
 
 def is_away(connection: Connection, error: Exception) -> bool:

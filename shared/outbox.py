@@ -10,12 +10,12 @@ from typing import Self, TypeAlias
 from uuid import UUID
 
 import structlog
-from asyncpg import Record
+from asyncpg import Record, UniqueViolationError
 
 from contracts.message import Envelope, Event, Message, Reply
 from contracts.topics import TOPICS
 from shared import inbox
-from shared.db import Connection
+from shared.db import Connection, Unbegun
 from shared.ids import uuid7
 from shared.inbox import Recorded
 from shared.outcome import Meta, Outcome, Send, Tombstone
@@ -174,7 +174,10 @@ async def insert_with_outcomes(
           from unnest($6::uuid[], $7::text[], $8::jsonb[], $9::text[], $10::jsonb[])
             as o(id, status, result, code, detail)
           where inbox.id = o.id),
-        {_SENT}
+        sent as (
+          insert into outbox (id, aggregatetype, aggregateid, type, payload)
+          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+          returning id, position)
         select {WRITTEN} from sent where $12
         """,
         *_columns(rows),
@@ -191,42 +194,39 @@ async def insert_with_claims(
 ) -> Written | None:
     """Put messages into the outbox, and the claims of commands with their outcomes into the inbox, in one round trip.
 
-    None where one of them was claimed before, or anything is held back: then the transaction is worth nothing.
+    The last thing that is asked in its transaction, or all there is of it. None where one of the commands was claimed
+    before, or anything is held back: then nothing is written, and what was written before is worth nothing.
     """
     since = time.monotonic()
-    (inserted,) = await conn.fetch(
-        f"""
-        with claimed as (
-          insert into inbox (id, type, tenant_id, correlation_id, reply_to, expires_at,
-            status, result, code, detail, decided_at)
-          select *, case status when 'pending' then null else $16::timestamptz end
-          from unnest($6::uuid[], $7::text[], $8::text[], $9::uuid[], $10::text[], $11::timestamptz[],
-            $12::text[], $13::jsonb[], $14::text[], $15::jsonb[])
-            as c(id, type, tenant_id, correlation_id, reply_to, expires_at, status, result, code, detail)
-          on conflict (id) do nothing
-          returning id),
-        {_SENT}
-        select {WRITTEN}, (select count(*) from claimed) as claimed,
-          exists (select from dead_letters where status = 'held') as anything_held
-        from sent where $17
-        """,
-        *_columns(rows),
-        *inbox.claim_columns([envelope for envelope, _ in decided], now),
-        *inbox.outcome_columns([outcome for _, outcome in decided]),
-        now,
-        len(rows) <= _MOST_KNOWN,
-    )
-    if inserted["claimed"] < len(decided) or inserted["anything_held"]:
+    ask = conn.alone if isinstance(conn, Unbegun) else conn.fetch
+    try:
+        (inserted,) = await ask(
+            f"""
+            with held as materialized (select exists (select from dead_letters where status = 'held') as anything),
+            claimed as (
+              insert into inbox (id, type, tenant_id, correlation_id, reply_to, expires_at,
+                status, result, code, detail, received_at, decided_at)
+              select *, $16::timestamptz, case status when 'pending' then null else $16::timestamptz end
+              from unnest($6::uuid[], $7::text[], $8::text[], $9::uuid[], $10::text[], $11::timestamptz[],
+                $12::text[], $13::jsonb[], $14::text[], $15::jsonb[])
+                as c(id, type, tenant_id, correlation_id, reply_to, expires_at, status, result, code, detail)
+              where not (select anything from held)),
+            sent as (
+              insert into outbox (id, aggregatetype, aggregateid, type, payload)
+              select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+              where not (select anything from held)
+              returning id, position)
+            select {WRITTEN}, (select anything from held) as anything_held from sent where $17
+            """,
+            *_columns(rows),
+            *inbox.claim_columns([envelope for envelope, _ in decided], now),
+            *inbox.outcome_columns([outcome for _, outcome in decided]),
+            now,
+            len(rows) <= _MOST_KNOWN,
+        )
+    except UniqueViolationError:
         return None
-    return Written.of(rows, inserted, since)
-
-
-_SENT = """
-  sent as (
-    insert into outbox (id, aggregatetype, aggregateid, type, payload)
-    select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
-    returning id, position)
-"""
+    return None if inserted["anything_held"] else Written.of(rows, inserted, since)
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[UUID], list[str], list[str], list[str], list[bytes | None]]:

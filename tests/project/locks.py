@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 RUNTIME = "requirements.lock"
 DEVELOPMENT = "requirements-dev.lock"
+PEERS = "requirements-bench.lock"
 PROJECT: dict[str, Any] = tomllib.loads(Path("pyproject.toml").read_text())
 
 

@@ -9,11 +9,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.project.locks import DEVELOPMENT, PROJECT, RUNTIME, pinned, pins
+from tests.project.locks import DEVELOPMENT, PEERS, PROJECT, RUNTIME, pinned, pins
 
 WANTED = {
     RUNTIME: PROJECT["project"]["dependencies"],
     DEVELOPMENT: [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]],
+    PEERS: PROJECT["dependency-groups"]["bench"],
 }
 
 

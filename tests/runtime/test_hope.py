@@ -131,3 +131,44 @@ async def test_what_is_claimed_at_the_end_and_pending_is_not_decided(own_probe: 
         assert (await own_probe.reply(id)).status == "pending"
     row = await own_probe.row("select status, decided_at, type from inbox where id = $1", id)
     assert tuple(row) == ("pending", None, Poke.TYPE)
+
+
+async def answer(message: Any, conn: Connection, meta: Meta) -> Outcome:
+    """Ask the database nothing."""
+    return Outcome(result={"note": message.note})
+
+
+async def test_a_command_that_is_only_answered_is_one_statement(own_probe: Probe) -> None:
+    """Which must be all or nothing by itself: the answer, its claim, and whether it was claimed before."""
+    own_probe.acts["only"] = answer
+    first, again = (envelope_of(Tally(name="only", note=note)) for note in ("1", "2"))
+    async with at_work(own_probe):
+        await own_probe.produce(record_of(first))
+        await own_probe.reply(first.id)
+        await own_probe.produce(record_of(first), record_of(again))  # one was claimed, one was not
+        assert [(await own_probe.reply(first.id, count=2)).result, (await own_probe.reply(again.id)).result] == [
+            {"note": "1"},
+            {"note": "2"},
+        ]
+    rows = await own_probe.database.pool.fetch("select status, received_at = decided_at as at_once from inbox")
+    assert [tuple(row) for row in rows] == [("ok", True), ("ok", False)]
+    assert len(own_probe.replies[again.id]) == 1
+
+
+async def test_it_waits_behind_what_is_held_back_and_says_nothing_before(own_probe: Probe) -> None:
+    async def bug(*_: Any) -> Outcome:
+        raise ZeroDivisionError
+
+    own_probe.acts["held"] = bug
+    async with at_work(own_probe):
+        await own_probe.send(Tally(name="held", note="1"))
+        await own_probe.row("select 1 from dead_letters where status = 'held'")
+    own_probe.acts["held"] = answer
+    await own_probe.database.pool.execute("update dead_letters set next_attempt_at = now() + interval '1 minute'")
+    async with at_work(own_probe):
+        (follower,) = await own_probe.send(Tally(name="held", note="2"))
+        await own_probe.row("select 1 from dead_letters where status = 'held' and message_id = $1", follower)
+        assert not own_probe.replies[follower]
+        await own_probe.database.pool.execute("update dead_letters set next_attempt_at = now()")
+        assert (await own_probe.reply(follower)).result == {"note": "2"}
+    assert len(own_probe.replies[follower]) == 1
