@@ -136,7 +136,7 @@ class Control:
         return _droplets.validate_python(made["rows"])
 
     async def droplets(self, tag: str = "") -> list[TrueDroplet]:
-        """The droplets that are there and not being deleted, hidden ones too; those with a tag, where it is given."""
+        """The droplets that are there, hidden ones too, except those that are just going; with a tag, where given."""
         rows = _droplets.validate_python((await self._do("GET", "droplets"))["droplets"])
         return [row for row in rows if not tag or tag in row.tags]
 

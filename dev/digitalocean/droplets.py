@@ -153,11 +153,11 @@ def _get_droplet(world: World, request: Request) -> Answer:
 
 
 def _delete_droplet(world: World, request: Request) -> Answer:
-    """It goes by and by. During an action that is refused, or by a setting taken, and waits for the action."""
+    """It goes by and by; again, while it goes, changes nothing. During an action that is refused, or waits for it."""
     droplet = written_to(world, request)
     if world.settings.refuse_delete_during_event and not droplet.leaving:
         check_idle(droplet)
-    _destroy_when_idle(world, droplet)
+    _destroy_when_idle(world, droplet, fails=request.has_fault("action_errors"))
     return no_content()
 
 
@@ -171,20 +171,23 @@ def _delete_by_tag(world: World, request: Request) -> Answer:
     return no_content()
 
 
-def _destroy_when_idle(world: World, droplet: Droplet) -> None:
+def _destroy_when_idle(world: World, droplet: Droplet, *, fails: bool = False) -> None:
     """Destroy a droplet now, or as soon as the action that is running has ended."""
     if droplet.event is not None and not droplet.leaving:
-        world.later(1, partial(_destroy_when_idle, world, droplet))
-    else:
-        destroy(world, droplet)
+        world.later(1, partial(_destroy_when_idle, world, droplet, fails=fails))
+    elif not droplet.leaving:
+        _destroy(world, droplet, fails=fails)
 
 
-def destroy(world: World, droplet: Droplet) -> None:
-    """Delete a droplet. Until the lag is over it can be read as it was; deleting it again then changes nothing."""
-    if droplet.leaving:
-        return
-    begin(world, droplet, "destroy", world.settings.delete_lag, effect=lambda: vanish(world, droplet))
+def _destroy(world: World, droplet: Droplet, *, fails: bool) -> None:
+    """Until the lag is over a droplet can be read as it was. A deletion that fails leaves it for good (api-v2#104)."""
+    error = partial(_stay, droplet) if fails else None
+    begin(world, droplet, "destroy", world.settings.delete_lag, effect=partial(vanish, world, droplet), error=error)
     droplet.leaving = True
+
+
+def _stay(droplet: Droplet) -> None:
+    droplet.leaving = False
 
 
 def vanish(world: World, droplet: Droplet) -> None:

@@ -8,6 +8,8 @@ A fault says what it strikes (method, path, page), how often (count, probability
     to the world            insert remove: the rows of a list change while it is walked
     to the request          late: it takes effect by and by, although the caller has lost it
     in what is asked for    placement_fails action_errors no_effect service_down pending_event
+
+`action_errors` of a DELETE leaves the droplet. `pending_event` strikes writes to a droplet alone.
 """
 
 from __future__ import annotations

@@ -115,6 +115,19 @@ class TestDeletion:
         types = [one["type"] for one in (await api.get("/actions")).json()["actions"] if one["resource_id"] == id]
         assert types == ["destroy", "create"]
 
+    async def test_one_that_fails_leaves_the_droplet(self, api: httpx.AsyncClient, control: Control) -> None:
+        id = await create_active(api, control, tags=["op:1"])
+        await control.arm(Fault(effect="action_errors", method="DELETE", count=1))
+        assert (await api.delete(f"/droplets/{id}")).status_code == 204
+        assert await control.droplets("op:1") == []
+        await control.advance(20)
+        (destroy, _) = (await api.get(f"/droplets/{id}/actions")).json()["actions"]
+        assert (destroy["type"], destroy["status"], await status(api, id)) == ("destroy", "errored", "active")
+        assert [one.id for one in await control.droplets("op:1")] == [id]
+        assert (await api.delete(f"/droplets/{id}")).status_code == 204
+        await control.advance(20)
+        assert await status(api, id) == "gone"
+
     async def test_each_action_can_still_be_read(self, api: httpx.AsyncClient, control: Control) -> None:
         created = (await api.post("/droplets", json=ORDER)).json()
         id, action = created["droplet"]["id"], created["links"]["actions"][0]["id"]
