@@ -156,6 +156,21 @@ async def test_a_droplet_on_which_an_event_runs_is_destroyed_after_it(provisioni
     assert await provisioning.droplets() == []
 
 
+async def test_a_destruction_that_comes_to_nothing_is_asked_for_again(provisioning: Provisioning) -> None:
+    await provisioning.provider.set(delete_lag=10)
+    command = create()
+    await provisioning.ok(command)
+    failing = Fault(effect="action_errors", method="DELETE", path="/v2/droplets/*", count=1)
+    await provisioning.provider.arm(failing)
+    await provisioning.ok(undo(command.operation_id))
+    assert await provisioning.droplets() == []
+
+    (other,) = await provisioning.provider.add_droplets(1)
+    await provisioning.provider.arm(failing)
+    await provisioning.ok(DestroyDroplet(operation_id=uuid7(), droplet_id=other.id))
+    assert await provisioning.droplets() == []
+
+
 async def test_an_undoing_outlasts_an_outage(provisioning: Provisioning) -> None:
     command = create()
     await provisioning.ok(command)
