@@ -61,8 +61,6 @@ _SESSION = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
     "timezone": "UTC",
-    "plan_cache_mode": "force_generic_plan",  # arrays and documents look alike to the planner, whatever is in them
-    "jit": "off",  # no statement here lasts as long as its compilation
 }
 _COMMAND_TIMEOUT_S = 90
 _CONNECT_TIMEOUT_S = 10
