@@ -54,8 +54,8 @@ class SagaStep(Contract):
     status: StepStatus
     attempts: int
     started_at: datetime
-    finished_at: datetime | None
-    error: dict[str, Any] | None
+    finished_at: datetime | None = None
+    error: dict[str, Any] | None = None
 
 
 class SagaSummary(Contract):
@@ -66,7 +66,8 @@ class SagaSummary(Contract):
     status: SagaStatus
     current_step: int = Field(description="The index of the step that is under way, or was last.")
     error: dict[str, Any] | None = Field(
-        description="Why it is undone: `reason`, and `compensate_from_idx`, the step with which that began."
+        default=None,
+        description="Why it is undone: `reason`, and `compensate_from_idx`, the step with which that began.",
     )
     steps: list[SagaStep]
 

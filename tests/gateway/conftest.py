@@ -12,6 +12,7 @@ from dev.stack import Stack
 from services.deployments.app import service as deployments
 from services.gateway.app import serving
 from services.gateway.gateway import Gateway
+from services.sagas.app import service as sagas
 from shared.config import Settings
 from shared.ids import uuid7
 from shared.process import running
@@ -41,7 +42,11 @@ async def gateway(there: World) -> AsyncIterator[Gateway]:
 @pytest.fixture(scope="package")
 async def inventory(there: World) -> AsyncIterator[None]:
     """The services that answer its commands."""
-    async with running(answering, there.settings), running(deployments, there.settings):
+    async with (
+        running(answering, there.settings),
+        running(deployments, there.settings),
+        running(sagas, there.settings),
+    ):
         yield
 
 

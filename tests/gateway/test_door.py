@@ -163,6 +163,17 @@ async def test_a_request_that_takes_too_long_is_answered_all_the_same() -> None:
     assert orjson.loads(sent[1]["body"])["error"] == "unavailable"
 
 
+@pytest.mark.parametrize(("kind", "whole"), [(b"text/event-stream; charset=utf-8", True), (b"application/json", False)])
+async def test_only_a_stream_of_events_outlives_the_time_that_an_answer_may_take(kind: bytes, whole: bool) -> None:
+    async def long(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        await asyncio.sleep(0.3)
+        await send({"type": "http.response.body", "body": b"the end", "more_body": False})
+
+    sent, _ = await answers_of(Door(long, timeout_s=0.05))
+    assert ([message["body"] for message in sent[1:]] == [b"the end"]) is whole
+
+
 async def test_an_answer_that_cannot_be_sent_is_a_fault_that_is_told() -> None:
     async def unsendable(scope: Scope, receive: Receive, send: Send) -> None:
         "\u0416".encode("latin-1")

@@ -35,7 +35,7 @@ _UNFINISHED = {str(status) for status in UNFINISHED}
 class SagaList(BaseModel):
     sagas: list[SagaSummary]
     count: int
-    next: str | None
+    next: str | None = None
 
 
 class SagaAnswer(BaseModel):
@@ -47,12 +47,12 @@ class SagaShown(BaseModel):
     plan: list[str] = Field(description="All its steps by name, those too that have not begun.")
     inputs: dict[str, Any] = Field(description="What it was begun with.")
     context: dict[str, Any] = Field(description="What its steps have found out.")
-    deployment_id: UUID | None
+    deployment_id: UUID | None = None
     tenant_id: str | None
     actor: str | None = Field(description="In whose name it acts.")
     cancel_requested: bool
     created_at: datetime
-    finished_at: datetime | None
+    finished_at: datetime | None = None
     version: int = Field(description="Grows with every change.")
 
 
