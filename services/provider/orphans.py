@@ -9,6 +9,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from contracts.provider import SweepOrphans
 from services.provider import domain, store
 from services.provider.access import Provider, asking
@@ -17,6 +19,8 @@ from shared.db import Connection
 from shared.jobs import JobRun
 from shared.outcome import Meta, Outcome
 from shared.steps import Said, transact
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -44,7 +48,18 @@ async def sweep_orphans(cmd: SweepOrphans, run: JobRun[Provider]) -> Outcome:
         for orphan in orphans:
             if orphan.reason != domain.UNKNOWN_OPERATION:
                 orphan.destroyed = await is_destroyed(provider, orphan.droplet_id, until_gone=False)
+    _warn([orphan for orphan in orphans if not orphan.destroyed])
     return Outcome(result={"orphans": [asdict(orphan) for orphan in orphans], "complete": walk.complete})
+
+
+def _warn(left: Sequence[Orphan]) -> None:
+    if left:
+        log.warning(
+            "droplets that nobody has",
+            droplets=[orphan.droplet_id for orphan in left],
+            monthly_cents=sum(orphan.monthly_cents or 0 for orphan in left),
+            remedy="POST /api/v1/provider/sweep-orphans with destroy, or destroy them at the provider",
+        )
 
 
 async def _orphans_among(tagged: Sequence[tuple[dict[str, Any], UUID]], run: JobRun[Provider]) -> list[Orphan]:

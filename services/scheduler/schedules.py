@@ -11,6 +11,7 @@ from croniter import croniter
 
 from contracts.inventory import SyncInventory
 from contracts.message import Command
+from contracts.provider import SweepOrphans
 from contracts.subscriptions import RollPeriods
 
 
@@ -42,5 +43,6 @@ class Schedule:
 
 SCHEDULES: Sequence[Schedule] = (
     Schedule("roll-periods", "5 0 * * *", lambda slot: RollPeriods(until=slot), catch_up="every"),
+    Schedule("sweep-orphans", "40 3 * * *", lambda _: SweepOrphans(), catch_up="latest", expires=True),
     Schedule("sync-inventory", "15 * * * *", lambda _: SyncInventory(), catch_up="latest", expires=True),
 )

@@ -101,6 +101,9 @@ async def test_a_deployment_is_built_suspended_resumed_resized_and_retired(syste
         shown = (await acme.get(f"{DEPLOYMENTS}/{deployment['id']}")).json()
         assert shown["deployment"]["state"] == "cancelled"
 
+        swept = await operator.post("/api/v1/provider/sweep-orphans", json={"destroy": True})
+        assert swept.json() == {"orphans": [], "complete": True}
+
 
 async def test_one_that_fails_at_its_name_leaves_nothing_behind(system: Stage) -> None:
     await system.provider.set(speed=SPEED)
