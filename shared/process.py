@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -58,7 +59,8 @@ class Process:
         self.database = database
         self.sender = Sender(service.name)
         self.relay = Relay(settings, database, service.name)
-        self.worker = Worker(database, self.sender, list(service.jobs.values()), resources, self.relay.wake)
+        jobs = [replace(job, lease=service.leased(settings, job.lease)) for job in service.jobs.values()]
+        self.worker = Worker(database, self.sender, jobs, resources, self.relay.wake)
         self.consumer = Consumer(service, database, self._wake, dead_letter_limit=settings.dead_letter_limit)
         self.subscriptions = [
             Subscription(settings, f"arcadia.{service.name}.{kind}", topics, self.consumer.handle)

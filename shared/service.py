@@ -63,6 +63,10 @@ class Every:
     interval: timedelta
 
 
+def _as_it_is(_: Settings, lease: timedelta) -> timedelta:
+    return lease
+
+
 @asynccontextmanager
 async def _nothing(_: Settings) -> AsyncIterator[None]:
     yield None
@@ -72,11 +76,13 @@ async def _nothing(_: Settings) -> AsyncIterator[None]:
 class Service(Generic[R]):
     """A service's name, its handlers, and the resources (clients of the outside) that its jobs get.
 
-    `resources`: opened once per process from the settings, closed at its end.
+    `resources`: opened once per process from the settings, closed at its end. `leased`: how long a job's lease is with
+    these settings; they may shorten the calls that it must outlast.
     """
 
     name: str
     resources: Callable[[Settings], AbstractAsyncContextManager[R]] = _nothing  # type: ignore[assignment]  # then R is None
+    leased: Callable[[Settings, timedelta], timedelta] = _as_it_is
     handlers: dict[type[Message], Handler] = field(default_factory=dict)
     batch_handlers: dict[type[Message], BatchHandler] = field(default_factory=dict)
     jobs: dict[type[Message], Job] = field(default_factory=dict)

@@ -162,10 +162,10 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
     if row is None:
         raise Refused("not_found", resource_id=str(resource_id))
     links = await store.list_own_links(conn, resource_id)
-    own_to_be_ended = links and link.deployment_id is None
-    if not own_to_be_ended and await attribution_store.is_part(conn, resource_id):
+    ends = link.deployment_id is None
+    if not (links and ends) and await attribution_store.is_part(conn, resource_id):
         raise Refused("attributed_with_its_parent", resource_id=str(resource_id), parent=history.parent_of(row))
-    if row["deleted_at"] is not None and link.since >= row["deleted_at"]:
+    if row["deleted_at"] is not None and link.since >= row["deleted_at"] and not ends:
         raise Refused("resource_deleted", resource_id=str(resource_id), deleted_at=row["deleted_at"].isoformat())
     before = link_at(links, link.since) or Link(link.since, None)
     if before.owner == link.owner:

@@ -75,6 +75,11 @@ class Provider:
     patience: Patience
 
 
+def leased(settings: Settings, lease: timedelta) -> timedelta:
+    """A job's lease, as much shorter as the calls that it must outlast, but longer than those at their shortest."""
+    return max(lease * settings.provider_time_scale, timedelta(seconds=2 * SHORTEST_CALL_S))
+
+
 @asynccontextmanager
 async def access(settings: Settings) -> AsyncIterator[Provider]:
     """The provider, with the token for provisioning, for as long as the process lives."""

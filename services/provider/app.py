@@ -19,7 +19,7 @@ from contracts.provider import (
     UpsertDnsRecord,
 )
 from services.provider import actions, droplets, orphans, records, undo, upkeep
-from services.provider.access import Provider, access
+from services.provider.access import Provider, access, leased
 from shared.service import Service
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -28,7 +28,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 # not to be waited for any more.
 LEASE = timedelta(seconds=75)
 
-service: Service[Provider] = Service("provider", resources=access)
+service: Service[Provider] = Service("provider", resources=access, leased=leased)
 
 
 def of_operation(cmd: ProviderCommand) -> str:

@@ -129,7 +129,8 @@ def _provision(it: ProvisionInputs) -> Plan:
             link(it.deployment_id, it.tenant_id),
             at_provider("point_dns", point),
             move("activate", it.deployment_id, Authority.SAGA, DeploymentState.ACTIVE, "provisioned"),
-        ]
+        ],
+        pivot="activate",
     )
 
 
@@ -140,7 +141,8 @@ def _suspend(it: PowerInputs) -> Plan:
             hold(it.deployment_id, it.authority, to_state),
             *(_power_off(it.deployment_id, droplet) for droplet in it.droplets),
             move("suspend", it.deployment_id, it.authority, to_state, it.reason),
-        ]
+        ],
+        pivot="suspend",
     )
 
 
@@ -151,7 +153,8 @@ def _resume(it: PowerInputs) -> Plan:
             hold(it.deployment_id, it.authority, to_state),
             *(_power_on(it.deployment_id, droplet) for droplet in it.droplets),
             move("resume", it.deployment_id, it.authority, to_state, it.reason),
-        ]
+        ],
+        pivot="resume",
     )
 
 
@@ -188,7 +191,7 @@ def _offboard(it: OffboardInputs) -> Plan:
             *(unlink(droplet.resource_id) for droplet in it.droplets),
             move("cancel", it.deployment_id, it.authority, to_state, it.reason),
         ],
-        pivot=destroyed[0].name if destroyed else None,
+        pivot=destroyed[0].name if destroyed else "cancel",
     )
 
 
@@ -220,7 +223,7 @@ def _resize(it: ResizeInputs) -> Plan:
             *holding,
             at_provider("power_off", off, keep=keep("was")),
             at_provider("resize", resize, revocable=not it.disk),
-            at_provider("power_on", on),
+            at_provider("power_on", on, revocable=False),  # who undoes the two before it sees to the power
             register(it.droplet.droplet_id),
             *letting_go,
         ],

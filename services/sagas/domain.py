@@ -20,6 +20,9 @@ from contracts.sagas import UNFINISHED, SagaStatus, StepStatus
 EXPIRED = "expired"
 """The code with which the runtime refuses a command whose time was over before it began."""
 
+_OF_AN_EARLIER_ROUND = 0
+"""Among a run's open attempts: those of which nobody will hear any more."""
+
 _NOTHING_TO_UNDO = frozenset({StepStatus.COMPENSATED, StepStatus.SKIPPED})
 
 Json: TypeAlias = Mapping[str, Any]
@@ -79,7 +82,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of one run. `pivot`: once this step is done, there is no way back: the run only goes forward."""
+    """The steps of one run. `pivot`: once this step is done, there is no way back: the run only goes forward.
+
+    Where nobody knows whether it was, neither way is right: the run has failed, and an operator has it go on.
+    """
 
     steps: Sequence[Step]
     pivot: str | None = None
@@ -258,6 +264,10 @@ class _Move:
         return self._plan.steps[self.run.at]
 
     @property
+    def _is_at_pivot(self) -> bool:
+        return self._step.name == self._plan.pivot
+
+    @property
     def _most_attempts(self) -> int:
         return self._step.attempts if self._way == "do" else self._step.undo_attempts
 
@@ -321,7 +331,7 @@ class _Move:
         at, step = self.run.at, self._step
         self._mark(at, StepStatus.FAILED, error=error)
         reason = f"{'step_failed' if certain else 'step_unknown'}:{step.name}"
-        if _is_past_pivot(self.run, self._plan):
+        if _is_past_pivot(self.run, self._plan) or (self._is_at_pivot and not certain):
             self._end(SagaStatus.FAILED, {"reason": reason})
         else:
             self._undo_from(at if not certain or step.always_undone else at - 1, reason)
@@ -343,8 +353,8 @@ class _Move:
     def _cancel(self) -> None:
         """Between two steps, and two attempts at one, at once; else after the step under way."""
         self.run.cancel_requested = True
-        if self.run.resting:
-            certain = not self.run.open
+        certain = not self.run.open
+        if self.run.resting and (certain or not self._is_at_pivot):
             self._mark(self.run.at, StepStatus.FAILED, error={"code": "cancelled", "detail": None})
             self._undo_from(self.run.at - 1 if certain and not self._step.always_undone else self.run.at, "cancelled")
 
@@ -371,8 +381,10 @@ class _Move:
         run.round += 1
         undone_from = (run.error or {}).get("compensate_from_idx")
         if undone_from is None:
-            run.status, run.error = SagaStatus.RUNNING, None
+            unheard_of = frozenset({_OF_AN_EARLIER_ROUND} if run.open else ())
+            run.status, run.error, run.cancel_requested = SagaStatus.RUNNING, None, False
             self._go_on_from(run.at)
+            run.open |= unheard_of
         else:
             run.status = SagaStatus.COMPENSATING
             self._go_back_from(undone_from)

@@ -49,7 +49,7 @@ from services.sagas.domain import (
     timer_id,
 )
 from services.sagas.flow import Flow
-from services.sagas.flows import NEWEST, plan_of
+from services.sagas.flows import Flows
 from services.sagas.store import Stored
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Received, Refused, Send
@@ -69,7 +69,8 @@ _TOLD_AS: dict[SagaStatus, type[SagaEvent]] = {
 class Progress:
     """Runs that go on in one transaction: what is to be written of them, and said."""
 
-    def __init__(self, runs: dict[UUID, Stored], now: datetime) -> None:
+    def __init__(self, flows: Flows, runs: dict[UUID, Stored], now: datetime) -> None:
+        self.flows = flows
         self.runs = runs
         self._now = now
         self._changed: set[UUID] = set()
@@ -78,7 +79,7 @@ class Progress:
     def take(self, id: UUID, signal: Signal) -> Outcome:
         """Let a run go on by a signal; what is to be said of that."""
         stored = self.runs[id]
-        advanced = advance(stored.run, _plan(stored), signal, self._now)
+        advanced = advance(stored.run, _plan(self.flows, stored), signal, self._now)
         if advanced.run is stored.run:
             return Outcome()
         after = self.runs[id] = stored.advanced(advanced.run, self._now)
@@ -143,10 +144,12 @@ def _commands(run: Stored, advanced: Advanced) -> list[Send]:
     ]
 
 
-async def start_sagas(received: Sequence[Received[StartSaga]], conn: Connection) -> list[Outcome | Refused]:
+async def start_sagas(
+    flows: Flows, received: Sequence[Received[StartSaga]], conn: Connection
+) -> list[Outcome | Refused]:
     """Begin runs, each with the command of its first step."""
     now = received[0].meta.now
-    progress = Progress({}, now)
+    progress = Progress(flows, {}, now)
     begun: dict[UUID, Outcome | Refused] = {}
     for cmd, meta in ((each.message, each.meta) for each in received):
         try:
@@ -163,11 +166,11 @@ def _new(cmd: StartSaga, meta: Meta, progress: Progress) -> Stored:
     """A run that has not begun. Raises `Refused`."""
     if cmd.saga_id in progress.runs:
         raise Refused("saga_exists", saga_id=str(cmd.saga_id))
-    flow = NEWEST.get(cmd.kind)
-    if flow is None:
-        raise Refused("unknown_saga_kind", kind=cmd.kind, known=sorted(NEWEST))
+    newest = progress.flows.newest
+    if (flow := newest.get(cmd.kind)) is None:
+        raise Refused("unknown_saga_kind", kind=cmd.kind, known=sorted(newest))
     inputs = _inputs(flow, cmd)
-    names = [step.name for step in plan_of(flow.kind, flow.version, inputs).steps]
+    names = [step.name for step in progress.flows.plan_of(flow.kind, flow.version, inputs).steps]
     return Stored(
         Run(cmd.saga_id, SagaStatus.PENDING, inputs, context={}, marks=[None] * len(names)),
         kind=flow.kind,
@@ -200,12 +203,14 @@ def _started(
     return Refused("deployment_busy", deployment_id=str(cmd.deployment_id))
 
 
-async def go_on(received: Sequence[Received[Reply | TimerDue]], conn: Connection) -> list[Outcome | Refused]:
+async def go_on(
+    flows: Flows, received: Sequence[Received[Reply | TimerDue]], conn: Connection
+) -> list[Outcome | Refused]:
     """Let runs go on, each by its replies and timers in their order."""
     now = received[0].meta.now
     signals = [_signal(each.message) for each in received]
     runs = await store.lock_runs(conn, list({id for id, signal in signals if signal}))
-    progress = Progress(runs, now)
+    progress = Progress(flows, runs, now)
     said = [progress.take(id, signal) if signal and id in runs else Outcome() for id, signal in signals]
     await progress.write(conn)
     return list(said)
@@ -228,22 +233,22 @@ async def ring_timers(conn: Connection, now: datetime) -> Outcome | None:
     return Outcome(commands=sends) if sends else None
 
 
-async def cancel_saga(cmd: CancelSaga, conn: Connection, meta: Meta) -> Outcome:
+async def cancel_saga(flows: Flows, cmd: CancelSaga, conn: Connection, meta: Meta) -> Outcome:
     """Have a run stopped and undone: between two of its steps."""
     stored = await _locked(conn, cmd.saga_id)
-    if not is_cancellable(stored.run, _plan(stored)):
+    if not is_cancellable(stored.run, _plan(flows, stored)):
         raise Refused("not_cancellable", saga_id=str(cmd.saga_id), status=stored.run.status)
-    return await _changed(conn, stored, Cancel(), meta)
+    return await _changed(flows, conn, stored, Cancel(), meta)
 
 
-async def retry_saga(cmd: RetrySaga, conn: Connection, meta: Meta) -> Outcome:
+async def retry_saga(flows: Flows, cmd: RetrySaga, conn: Connection, meta: Meta) -> Outcome:
     """Have a failed run go on."""
     stored = await _locked(conn, cmd.saga_id)
     if stored.run.status is not SagaStatus.FAILED:
         raise Refused("not_retryable", saga_id=str(cmd.saga_id), status=stored.run.status)
     if stored.deployment_id and (other := await store.find_unfinished(conn, stored.deployment_id)):
         raise Refused("deployment_busy", deployment_id=str(stored.deployment_id), saga_id=str(other))
-    return await _changed(conn, stored, Retry(), meta)
+    return await _changed(flows, conn, stored, Retry(), meta)
 
 
 async def _locked(conn: Connection, id: UUID) -> Stored:
@@ -253,13 +258,13 @@ async def _locked(conn: Connection, id: UUID) -> Stored:
     return found
 
 
-def _plan(stored: Stored) -> Plan:
-    return plan_of(stored.kind, stored.flow_version, stored.run.inputs)
+def _plan(flows: Flows, stored: Stored) -> Plan:
+    return flows.plan_of(stored.kind, stored.flow_version, stored.run.inputs)
 
 
-async def _changed(conn: Connection, stored: Stored, signal: Signal, meta: Meta) -> Outcome:
+async def _changed(flows: Flows, conn: Connection, stored: Stored, signal: Signal, meta: Meta) -> Outcome:
     """What an operator's wish makes of a run."""
-    progress = Progress({stored.run.id: stored}, meta.now)
+    progress = Progress(flows, {stored.run.id: stored}, meta.now)
     said = progress.take(stored.run.id, signal)
     await progress.write(conn)
     after = progress.runs[stored.run.id]

@@ -18,27 +18,20 @@ _HUNG_S = 10.0
 class Storm:
     """Faults at random moments. The same seed gives the same faults in the same order."""
 
-    def __init__(self, world: World, stack: Stack, seed: int) -> None:
+    def __init__(self, replicas: list[Replica], stack: Stack, seed: int) -> None:
         self.happened: list[str] = []
-        self._world = world
+        self._replicas = replicas
         self._stack = stack
         self._random = random.Random(seed)
-        # Each kind at least once before any comes twice, in an order of the seed's choosing.
-        self._kinds: list[Callable[[], Awaitable[str]]] = [
-            self._kill,
-            self._freeze,
-            self._restart_broker,
-            self._restart_database,
-            self._rebalance,
-            self._hang_relay_leader,
-            self._kill_with_a_batch_in_hand,
-            self._freeze,
-        ]
+
+    def kinds(self) -> list[Callable[[], Awaitable[str]]]:
+        """Each comes at least as often as here before any comes again, in an order of the seed's choosing."""
+        return [self._kill, self._kill, self._freeze, self._freeze, self._restart_broker, self._restart_database]
 
     async def blow(self, count: int) -> None:
         """Let `count` faults happen, one after the other; afterwards everything runs again."""
         while len(self.happened) < count:
-            for fault in self._random.sample(self._kinds, len(self._kinds)):
+            for fault in self._random.sample(self.kinds(), len(self.kinds())):
                 if len(self.happened) == count:
                     break
                 await asyncio.sleep(self._random.uniform(0.05, 1.5))
@@ -47,13 +40,13 @@ class Storm:
 
     def calm(self) -> None:
         """Thaw what is frozen and start what is dead."""
-        for replica in self._world.replicas:
+        for replica in self._replicas:
             replica.thaw()
             if not replica.running:
                 replica.start()
 
     def _pick(self) -> Replica:
-        return self._random.choice(self._world.replicas)
+        return self._random.choice(self._replicas)
 
     async def _kill(self) -> str:
         victim = self._pick()
@@ -82,6 +75,26 @@ class Storm:
         await asyncio.to_thread(self._stack.postgres.start)
         return "killed and restarted the database"
 
+
+class LedgerStorm(Storm):
+    """A storm over the test services, with faults that are aimed at what they are doing."""
+
+    def __init__(self, world: World, stack: Stack, seed: int) -> None:
+        super().__init__(world.replicas, stack, seed)
+        self._world = world
+
+    def kinds(self) -> list[Callable[[], Awaitable[str]]]:
+        return [
+            self._kill,
+            self._freeze,
+            self._restart_broker,
+            self._restart_database,
+            self._rebalance,
+            self._hang_relay_leader,
+            self._kill_with_a_batch_in_hand,
+            self._freeze,
+        ]
+
     async def _kill_with_a_batch_in_hand(self) -> str:
         """While the database is away a batch is in hand for long: committing its offset early would lose it."""
         with suppress(*OUTAGES):
@@ -90,7 +103,7 @@ class Storm:
                 await asyncio.sleep(1.5)  # commands come in, and wait for the lock in their handlers
                 await asyncio.to_thread(self._stack.postgres.kill)
         await asyncio.sleep(6)  # long enough for a commit by the clock, aiokafka's default
-        victims = [replica for replica in self._world.replicas if replica.running]
+        victims = [replica for replica in self._replicas if replica.running]
         for victim in victims:
             victim.kill()
         await asyncio.to_thread(self._stack.postgres.start)
@@ -102,7 +115,7 @@ class Storm:
         service = self._random.choice(["ledger", "mirror"])
         (extra,) = self._world.start(service)
         await asyncio.sleep(self._random.uniform(2, 4))
-        self._world.replicas.remove(extra)
+        self._replicas.remove(extra)
         await asyncio.to_thread(extra.terminate)
         return f"a {service} joined and left"
 
@@ -113,7 +126,7 @@ class Storm:
             pid = await self._world.ledger.pool.fetchval(
                 "select pid from processes where (report ->> 'relay')::boolean order by seen_at desc limit 1"
             )
-        leader = next((r for r in self._world.replicas if r.process.pid == pid), None) or self._pick()
+        leader = next((r for r in self._replicas if r.process.pid == pid), None) or self._pick()
         leader.freeze()
         await asyncio.sleep(_HUNG_S)
         leader.thaw()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -20,19 +19,12 @@ from shared.db import OUTAGES
 from shared.ids import uuid7
 from shared.wire import decode
 from tests.conftest import settings_for
-from tests.faults.storm import Storm
+from tests.faults.storm import LedgerStorm
 from tests.ledger.messages import ACCOUNTS, REPLIES, Account, AccountChanged, Deposit
 from tests.ledger.world import World, world
 
 _EVENTS_PER_COMMAND = 10
 _ACCOUNTS = 200
-
-
-@pytest.fixture
-def own_stack() -> Iterator[Stack]:
-    """Servers that this test may kill. fsync is on: a database that is killed must come back with what it committed."""
-    with Stack(f"faults-{os.getpid()}", ephemeral=True) as stack:
-        yield stack
 
 
 @pytest.fixture
@@ -58,7 +50,7 @@ async def _weather(there: World, stack: Stack, *, commands: int, faults: int, se
     """Commands flow in throughout the storm; when it is over, everything must add up."""
     for service in ("ledger", "mirror"):
         there.start(service, 2)
-    storm = Storm(there, stack, seed)
+    storm = LedgerStorm(there, stack, seed)
     deposits = _deposits(commands, seed)
     blowing = asyncio.create_task(storm.blow(faults))
     try:

@@ -175,3 +175,14 @@ async def test_a_resource_that_is_gone_can_be_attributed_for_the_time_it_was_the
 
     assert (state["tenant_id"], state["deleted_at"] is not None) == ("acme", True)
     assert (late.status, late.code) == ("refused", "resource_deleted")
+
+
+async def test_the_attribution_of_a_resource_that_is_gone_can_be_ended(inventory: Inventory, resource: UUID) -> None:
+    await link(inventory, resource, ALPHA, tenant_id="acme")
+    await inventory.provider.delete_droplet((await inventory.provider.truth()).droplets[0].id)
+    for _ in range(3):
+        await inventory.sync(DROPLET)
+
+    state = await unlink(inventory, resource)
+
+    assert (state["deployment_id"], state["deleted_at"] is not None) == (None, True)

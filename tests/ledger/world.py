@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,11 +49,13 @@ def environment(settings: Settings) -> dict[str, str]:
 
 @dataclass
 class Replica:
-    """One process of a test service."""
+    """One process of a service: a test service, or of `module` another. `also`: more for its environment."""
 
     service: str
     settings: Settings
     log: Path
+    module: str = "tests.ledger"
+    also: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,9 +65,9 @@ class Replica:
         """Start it, again after a kill."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.ledger", self.service],
+                [sys.executable, "-m", self.module, self.service],
                 cwd=CHECKOUT,
-                env=environment(self.settings),
+                env={**environment(self.settings), **self.also},
                 stdin=subprocess.PIPE,  # it ends when this closes: a test that is killed leaves nothing behind
                 stdout=log,
                 stderr=log,

@@ -274,6 +274,43 @@ def test_a_cancellation_that_the_pivot_overtakes_is_not_heeded() -> None:
     assert told.status == "completed"
 
 
+def test_a_pivot_of_which_nobody_knows_whether_it_is_done_is_not_undone_but_left_to_an_operator() -> None:
+    told = Told(*named("a", "b", "c"), pivot="b")
+    told.ok()
+    told.ring()
+    told.ring()
+    assert (told.status, told.run.error) == ("failed", {"reason": "step_unknown:b"})
+    told.tell(Retry())
+    told.refused()  # what the attempts before the retry did is no better known by this
+    assert (told.status, told.run.error) == ("failed", {"reason": "step_unknown:b"})
+    told.tell(Retry())
+    told.ok()
+    told.ok()
+    assert told.status == "completed"
+
+
+def test_a_pivot_that_fails_for_certain_is_no_point_of_no_return() -> None:
+    told = Told(*named("a", "b"), pivot="b")
+    told.ok()
+    assert undone_step(told.refused()) == 0
+
+
+def test_a_cancellation_waits_until_it_is_known_whether_the_pivot_is_done() -> None:
+    told = Told(*named("a", "b", attempts=3), pivot="b")
+    told.ok()
+    told.ring()
+    told.refused("busy")
+    told.tell(Cancel())
+    assert told.status == "running"
+    told.ring()
+    told.refused()
+    assert told.status == "failed"
+    told.tell(Retry())
+    assert told.status == "running"  # the operator's last word
+    told.ok()
+    assert told.status == "completed"
+
+
 def test_a_bug_in_a_step_is_a_failed_step() -> None:
     def broken(_: State) -> Echo:
         raise ValueError("a bug in a flow")
