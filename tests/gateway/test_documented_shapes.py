@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("inventory")
 
 ZONES = {"resource_kind": "dns_zones", "included_qty": 1, "overage_price_cents": 100}
 ONE = f"{DEPLOYMENTS}/{{deployment_id}}"
+SAGAS = "/api/v1/sagas"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ GETS = [
     Call("GET", f"{CATALOG}/plans"),
     Call("GET", f"{CATALOG}/addons"),
     Call("GET", f"{CATALOG}/resource-prices"),
+    Call("GET", SAGAS),
+    Call("GET", f"{SAGAS}/{{saga_id}}"),
 ]
 OPERATORS_GETS = [Call("GET", f"{CATALOG}/plans/{{code}}"), Call("GET", f"{CATALOG}/retired-versions")]
 
@@ -56,6 +59,9 @@ STORY = [
     Call("POST", f"{CATALOG}/plans/{{code}}/migrate", 200, {"dry_run": True}),
     Call("POST", f"{CATALOG}/plans/{{code}}/migrate"),
 ]
+
+# These begin a run each.
+CHANGES = [Call("POST", f"{ONE}/{change}", 202, {"reason": "x"}) for change in ("suspend", "resume", "offboard")]
 
 
 async def check(http: httpx.AsyncClient, call: Call, **ids: str) -> Any:
@@ -81,6 +87,7 @@ async def sold(there: World, acme: httpx.AsyncClient, operator: httpx.AsyncClien
         "code": code,
         "addon_id": str(there.fleet.addon),
         "plan_version_id": version,
+        "saga_id": str(there.fleet.sagas["acme"]),
     }
 
 
@@ -116,14 +123,33 @@ async def test_a_price_is_documented_as_the_text_that_it_is(operator: httpx.Asyn
     assert described["type"] == "string"
 
 
-async def test_every_route_of_deployments_and_the_catalog_is_among_these(stranger: httpx.AsyncClient) -> None:
-    known = {(call.method, call.route) for call in (*GETS, *OPERATORS_GETS, *STORY)}
-    known |= {("POST", DEPLOYMENTS), ("POST", f"{ONE}/subscribe")}
+async def test_what_a_saga_does_is_answered_with_it_as_documented(
+    acme: httpx.AsyncClient, operator: httpx.AsyncClient
+) -> None:
+    built = await check(acme, Call("POST", DEPLOYMENTS, 202, {"slug": slug(), "provision": True}))
+    assert built["saga"]["status"] == "pending"
+    for call in CHANGES:
+        made = await check(operator, Call("POST", DEPLOYMENTS, 201, {"slug": slug()}))
+        await check(operator, call, deployment_id=made["deployment"]["id"])
+    begun = await check(operator, Call("POST", SAGAS, 202, {"kind": "exercise", "inputs": {"steps": ["echo"] * 50}}))
+    await check(operator, Call("POST", f"{SAGAS}/{{saga_id}}/cancel"), saga_id=begun["saga"]["id"])
+
+
+async def test_every_route_of_deployments_sagas_and_the_catalog_is_among_these(stranger: httpx.AsyncClient) -> None:
+    known = {(call.method, call.route) for call in (*GETS, *OPERATORS_GETS, *STORY, *CHANGES)}
+    known |= {
+        ("POST", DEPLOYMENTS),
+        ("POST", f"{ONE}/subscribe"),
+        ("POST", SAGAS),
+        ("POST", f"{SAGAS}/{{saga_id}}/cancel"),
+    }
+    # `retry` wants a run that has failed, `resize` a droplet, and a stream of events is no JSON: each has its own test.
+    known |= {("POST", f"{SAGAS}/{{saga_id}}/retry"), ("POST", f"{ONE}/resize"), ("GET", f"{SAGAS}/{{saga_id}}/events")}
     known |= {("POST", f"{CATALOG}/{name}") for name in ("plans", "addons", "resource-prices")}
     documented = {
         (method.upper(), path)
         for path, operations in (await document(stranger))["paths"].items()
         for method in operations
-        if path.startswith((DEPLOYMENTS, CATALOG)) and method != "options"
+        if path.startswith((DEPLOYMENTS, SAGAS, CATALOG)) and method != "options"
     }
     assert documented == known

@@ -34,6 +34,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "price_cents": 1,
         "currency": "AUD",
     },
+    "start_saga": {"kind": "exercise", "inputs": {"steps": ["echo"]}},
+    "resize_deployment": {"size": "s-2vcpu-2gb"},
     "set_resource_price": {"resource_kind": "dns_zones", "unit_price_cents": "1", "currency": "AUD"},
 }
 # Everybody may create what is then its own.
@@ -69,6 +71,7 @@ def filled(path: str, world: World, of: str) -> str:
         "{plan_version_id}": world.fleet.draft,
         "{code}": "studio",
         "{operation_id}": UUID(int=1),
+        "{saga_id}": world.fleet.sagas[of],
     }
     for name, id in ids.items():
         path = path.replace(name, str(id))

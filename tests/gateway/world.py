@@ -36,13 +36,15 @@ class Fleet:
     projects: dict[str, UUID] = field(default_factory=dict)
     held_sync: UUID | None = None
     deployments: dict[str, UUID] = field(default_factory=dict)
+    sagas: dict[str, UUID] = field(default_factory=dict)
     addon: UUID | None = None
     draft: UUID | None = None
 
     def of(self, tenant: str | None) -> set[str]:
         """The ids of a tenant's resources."""
         resources = {str(id) for id, owner in self.tenants.items() if owner == tenant}
-        return resources | {str(id) for name, id in self.deployments.items() if name == tenant}
+        others = (*self.deployments.items(), *self.sagas.items())
+        return resources | {str(id) for name, id in others if name == tenant}
 
 
 @dataclass
@@ -155,6 +157,28 @@ async def _sell(admin: asyncpg.Connection[Any], fleet: Fleet) -> None:
             tenant,
             version,
         )
+        fleet.sagas[tenant] = await _insert_saga(admin, fleet.deployments[tenant], tenant)
+
+
+async def _insert_saga(admin: asyncpg.Connection[Any], deployment: UUID, tenant: str) -> UUID:
+    """A run that has ended."""
+    id: UUID = await admin.fetchval(
+        """
+        with run as (
+          insert into sagas.saga_runs (id, kind, flow_version, status, deployment_id, tenant_id, actor, steps,
+            current_step, inputs, context, engine, cancel_requested, created_at, finished_at, version)
+          values (uuidv7(), 'exercise', 1, 'completed', $1, $2::text, $2::text, '{echo}', 0, '{}', jsonb_build_object('of', $2::text),
+            '{}', false, now(), now(), 3) returning id),
+        step as (
+          insert into sagas.saga_step_results
+            (saga_id, step_idx, name, status, attempts, undo_attempts, started_at, finished_at)
+          select id, 0, 'echo', 'completed', 1, 0, now(), now() from run)
+        select id from run
+        """,
+        deployment,
+        tenant,
+    )
+    return id
 
 
 async def _insert_project(admin: asyncpg.Connection[Any], name: str, tenant: str | None) -> UUID:

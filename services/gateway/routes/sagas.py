@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from contracts.sagas import UNFINISHED, CancelSaga, RetrySaga, SagaKind, SagaStatus, SagaSummary, StartSaga
 from services.gateway import saga_store
-from services.gateway.documentation import ALWAYS, NOT_FOUND, answer
+from services.gateway.documentation import ALWAYS, INVALID, NOT_FOUND, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
@@ -54,6 +54,14 @@ class SagaShown(BaseModel):
     created_at: datetime
     finished_at: datetime | None = None
     version: int = Field(description="Grows with every change.")
+
+
+class StreamedEvent(BaseModel):
+    """A server-sent event. `saga`: `data` is what `GET /sagas/{id}` gives; `end`: there is nothing more to come."""
+
+    event: Literal["saga", "end"]
+    data: str = Field(description="JSON.")
+    id: str | None = Field(default=None, description="The run's version.")
 
 
 class StartRequest(BaseModel):
@@ -106,7 +114,7 @@ _SHOWN = {
 }
 BEGUN = answer(SagaAnswer, "Begun; or accepted: see the operation named in `Location`.", {"saga": SAGA})
 _STREAM = ResponseSpec(
-    data_container=str,
+    data_container=StreamedEvent,
     generate_examples=False,
     media_type="text/event-stream",
     description="Server-sent events: `saga`, with the run as `GET /sagas/{id}` shows it, now and after each change; "
@@ -119,7 +127,7 @@ def begins(*codes: str) -> dict[int, ResponseSpec]:
     return write(BEGUN, "deployment_busy", *codes, status=202) | {202: BEGUN}
 
 
-@get(responses=ALWAYS | {200: answer(SagaList, "A page, the newest first.", _PAGE)})
+@get(responses=ALWAYS | {200: answer(SagaList, "A page, the newest first.", _PAGE), 422: INVALID})
 async def list_sagas(
     request: ApiRequest,
     *,
