@@ -14,7 +14,7 @@ import structlog
 
 from contracts.message import Command, Envelope, Message
 from shared import dead_letters, inbox, job_store, metrics, outbox
-from shared.db import CONTENTION, Connection, is_away
+from shared.db import CONTENTION, Connection, Unbegun, is_away
 from shared.dead_letters import Failure, Held
 from shared.delivery import Delivery
 from shared.inbox import Recorded
@@ -321,7 +321,7 @@ class Batch:
             self.written = await outbox.insert_with_outcomes(self._conn, self.rows, self._recorded, self._now)
 
     async def _write_with_claims(self) -> None:
-        if not self._guarded and not self.rows:  # events that cause nothing: a lighter question
+        if not (self._guarded or self.rows or self._has_writings):  # events that cause nothing: a lighter question
             if await dead_letters.is_anything_held(self._conn):
                 raise CareNeeded
             return
@@ -329,6 +329,10 @@ class Batch:
         self.written = await outbox.insert_with_claims(self._conn, self.rows, decided, self._now)
         if self.written is None:
             raise CareNeeded
+
+    @property
+    def _has_writings(self) -> bool:
+        return isinstance(self._conn, Unbegun) and bool(self._conn.writings)
 
     async def _write_held(self) -> None:
         if self._hold:

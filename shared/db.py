@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
@@ -190,13 +191,42 @@ class Database:
             await unbegun.end(error=False)
 
 
+@dataclass(frozen=True)
+class Writing:
+    """What is to be written: data-modifying CTEs, whose parameters begin at $1, and what must be true once they ran."""
+
+    ctes: str
+    holds: str
+    arguments: tuple[object, ...]
+
+
+async def write(conn: Connection, writing: Writing) -> None:
+    """Write this: with the last statement of a transaction that has not begun yet, else now.
+
+    Where it does not hold, nothing of the transaction is; its batch is handled again, with care.
+    """
+    if isinstance(conn, Unbegun):
+        conn.writings.append(writing)
+    else:
+        await conn.execute(f"with {writing.ctes} select 1 / ({writing.holds})::int", *writing.arguments)
+
+
+def afterwards(conn: Connection, do: Callable[[], None]) -> None:
+    """Do something once this transaction is committed, if it is the first attempt at it."""
+    if isinstance(conn, Unbegun):
+        conn.afterwards.append(do)
+
+
 class Unbegun:
     """A connection whose transaction begins with the first thing that is asked of it.
 
-    What is asked only once need not be in one: that one statement is a transaction by itself (`alone`).
+    What is asked only once need not be in one: that one statement is a transaction by itself (`alone`). `writings` go
+    with it. `afterwards`: what is to be done once it is committed.
     """
 
     def __init__(self, connection: Plain) -> None:
+        self.writings: list[Writing] = []
+        self.afterwards: list[Callable[[], None]] = []
         self._connection = connection
         self._transaction: Transaction | None = None
 
@@ -216,6 +246,9 @@ class Unbegun:
         """Commit what was begun, or undo it."""
         if self._transaction is not None:
             await (self._transaction.rollback() if error else self._transaction.commit())
+        if not error:
+            for do in self.afterwards:
+                do()
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         return await (await self.begin()).fetch(query, *arguments)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Self, TypeAlias
 from uuid import UUID
 
 import structlog
-from asyncpg import Record, UniqueViolationError
+from asyncpg import DivisionByZeroError, Record, UniqueViolationError
 
 from contracts.message import Envelope, Event, Message, Reply
 from contracts.topics import TOPICS
@@ -194,39 +196,58 @@ async def insert_with_claims(
 ) -> Written | None:
     """Put messages into the outbox, and the claims of commands with their outcomes into the inbox, in one round trip.
 
-    The last thing that is asked in its transaction, or all there is of it. None where one of the commands was claimed
-    before, or anything is held back: then nothing is written, and what was written before is worth nothing.
+    The last thing that is asked in its transaction, or all there is of it, with what the handlers had to write. None
+    where one of the commands was claimed before, anything is held back, or what was written does not hold: then nothing
+    is written, and what was written before is worth nothing.
     """
     since = time.monotonic()
-    ask = conn.alone if isinstance(conn, Unbegun) else conn.fetch
+    ask, writings = (conn.alone, conn.writings) if isinstance(conn, Unbegun) else (conn.fetch, [])
     try:
         (inserted,) = await ask(
-            f"""
-            with held as materialized (select exists (select from dead_letters where status = 'held') as anything),
-            claimed as (
-              insert into inbox (id, type, tenant_id, correlation_id, reply_to, expires_at,
-                status, result, code, detail, received_at, decided_at)
-              select *, $16::timestamptz, case status when 'pending' then null else $16::timestamptz end
-              from unnest($6::uuid[], $7::text[], $8::text[], $9::uuid[], $10::text[], $11::timestamptz[],
-                $12::text[], $13::jsonb[], $14::text[], $15::jsonb[])
-                as c(id, type, tenant_id, correlation_id, reply_to, expires_at, status, result, code, detail)
-              where not (select anything from held)),
-            sent as (
-              insert into outbox (id, aggregatetype, aggregateid, type, payload)
-              select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
-              where not (select anything from held)
-              returning id, position)
-            select {WRITTEN}, (select anything from held) as anything_held from sent where $17
-            """,
+            _claiming(tuple((each.ctes, each.holds, len(each.arguments)) for each in writings)),
             *_columns(rows),
             *inbox.claim_columns([envelope for envelope, _ in decided], now),
             *inbox.outcome_columns([outcome for _, outcome in decided]),
             now,
             len(rows) <= _MOST_KNOWN,
+            *(argument for each in writings for argument in each.arguments),
         )
-    except UniqueViolationError:
+    except (UniqueViolationError, DivisionByZeroError):
         return None
-    return None if inserted["anything_held"] else Written.of(rows, inserted, since)
+    return Written.of(rows, inserted, since)
+
+
+@cache
+def _claiming(writings: tuple[tuple[str, str, int], ...]) -> str:
+    """The statement, with what the handlers have to write: CTEs, what must hold of them, how many parameters.
+
+    It fails by a division by zero where something does not hold, so that it is all or nothing also by itself.
+    """
+    ctes, holds, first = "", "", 18
+    for its_ctes, its_holds, count in writings:
+        ctes += f", {_renumbered(its_ctes, first)}"
+        holds += f", 1 / ({_renumbered(its_holds, first)})::int"
+        first += count
+    return f"""
+        with claimed as (
+          insert into inbox (id, type, tenant_id, correlation_id, reply_to, expires_at,
+            status, result, code, detail, received_at, decided_at)
+          select *, $16::timestamptz, case status when 'pending' then null else $16::timestamptz end
+          from unnest($6::uuid[], $7::text[], $8::text[], $9::uuid[], $10::text[], $11::timestamptz[],
+            $12::text[], $13::jsonb[], $14::text[], $15::jsonb[])
+            as c(id, type, tenant_id, correlation_id, reply_to, expires_at, status, result, code, detail)),
+        sent as (
+          insert into outbox (id, aggregatetype, aggregateid, type, payload)
+          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+          returning id, position){ctes}
+        select {WRITTEN}, 1 / (not exists (select from dead_letters where status = 'held'))::int{holds}
+        from sent where $17
+        """
+
+
+def _renumbered(sql: str, first: int) -> str:
+    """A piece of SQL whose parameters begin at `first`."""
+    return re.sub(r"\$(\d+)", lambda found: f"${int(found[1]) + first - 1}", sql)
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[UUID], list[str], list[str], list[str], list[bytes | None]]:

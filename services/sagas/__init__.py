@@ -10,5 +10,5 @@ Does not decide how a step is done, or whether it may be: the service that is as
 
 `domain.py` is the engine. Beside the usual files: `flows.py` lists the flows, and `flow.py` says what one is;
 `deployments.py` has those about deployments, of the steps in `steps.py`; `exercise.py` has one that needs nobody.
-`upkeep.py` tells everything again.
+`memory.py` remembers what need not be read again, `upkeep.py` tells everything again.
 """

@@ -10,6 +10,7 @@ from contracts.message import Reply
 from contracts.sagas import CancelSaga, Echo, Fail, RetrySaga, StartSaga, TimerDue, Unecho
 from services.sagas import handlers, upkeep
 from services.sagas.flows import FLOWS, Flows
+from services.sagas.memory import Memory
 from shared.service import Service
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -20,12 +21,13 @@ _TIMERS_EVERY = timedelta(milliseconds=250)
 def service_of(flows: Flows) -> Service[None]:
     """The service, with these flows."""
     service: Service[None] = Service("sagas")
+    memory = Memory()
 
-    service.on_batch(StartSaga)(partial(handlers.start_sagas, flows))
+    service.on_batch(StartSaga)(partial(handlers.start_sagas, flows, memory))
     service.on(CancelSaga)(partial(handlers.cancel_saga, flows))
     service.on(RetrySaga)(partial(handlers.retry_saga, flows))
 
-    service.on_batch(Reply, TimerDue)(partial(handlers.go_on, flows))
+    service.on_batch(Reply, TimerDue)(partial(handlers.go_on, flows, memory))
     service.every(_TIMERS_EVERY)(handlers.ring_timers)
 
     service.on_batch(Echo)(handlers.echo)

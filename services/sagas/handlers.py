@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -50,8 +51,9 @@ from services.sagas.domain import (
 )
 from services.sagas.flow import Flow
 from services.sagas.flows import Flows
+from services.sagas.memory import Memory
 from services.sagas.store import Stored
-from shared.db import Connection
+from shared.db import Connection, Unbegun, afterwards, write
 from shared.outcome import Meta, Outcome, Received, Refused, Send
 from shared.wire import describe
 
@@ -73,6 +75,7 @@ class Progress:
         self.flows = flows
         self.runs = runs
         self._now = now
+        self._versions = {id: stored.version for id, stored in runs.items()}
         self._changed: set[UUID] = set()
         self._ledger: dict[tuple[UUID, int], Entry] = {}
 
@@ -97,11 +100,13 @@ class Progress:
         """What the ledger is to say of these runs."""
         return [(self.runs[id], entry) for (id, _), entry in self._ledger.items() if id in ids]
 
-    async def write(self, conn: Connection) -> None:
-        """Write what went on."""
-        if self._changed:
-            changed = [self.runs[id] for id in sorted(self._changed)]
-            await store.write_runs(conn, changed, self.ledger_of(self._changed), self._now)
+    async def write(self, conn: Connection) -> list[Stored]:
+        """Write what went on, where nobody has written it meanwhile; gives the runs."""
+        changed = [self.runs[id] for id in sorted(self._changed)]
+        if changed:
+            versions = {str(id): self._versions[id] for id in self._changed}
+            await write(conn, store.writing(changed, versions, self.ledger_of(self._changed), self._now))
+        return changed
 
 
 def _as_row(entry: Entry, stored: Stored, now: datetime) -> dict[str, Any]:
@@ -145,7 +150,7 @@ def _commands(run: Stored, advanced: Advanced) -> list[Send]:
 
 
 async def start_sagas(
-    flows: Flows, received: Sequence[Received[StartSaga]], conn: Connection
+    flows: Flows, memory: Memory, received: Sequence[Received[StartSaga]], conn: Connection
 ) -> list[Outcome | Refused]:
     """Begin runs, each with the command of its first step."""
     now = received[0].meta.now
@@ -158,6 +163,7 @@ async def start_sagas(
         except Refused as refusal:
             begun[meta.message_id] = refusal
     made = await store.insert_runs(conn, list(progress.runs.values()), progress.ledger_of({*progress.runs}), now)
+    afterwards(conn, partial(memory.keep, [progress.runs[id] for id in made]))
     known = await store.list_known(conn, sorted(progress.runs.keys() - made)) if progress.runs.keys() - made else set()
     return [_started(each.message, begun[each.meta.message_id], progress, made, known) for each in received]
 
@@ -204,15 +210,21 @@ def _started(
 
 
 async def go_on(
-    flows: Flows, received: Sequence[Received[Reply | TimerDue]], conn: Connection
+    flows: Flows, memory: Memory, received: Sequence[Received[Reply | TimerDue]], conn: Connection
 ) -> list[Outcome | Refused]:
-    """Let runs go on, each by its replies and timers in their order."""
-    now = received[0].meta.now
+    """Let runs go on, each by its replies and timers in their order.
+
+    At first by what is remembered of them: then there is nothing to be asked before what is to be written.
+    """
     signals = [_signal(each.message) for each in received]
-    runs = await store.lock_runs(conn, list({id for id, signal in signals if signal}))
-    progress = Progress(flows, runs, now)
+    ids = sorted({id for id, signal in signals if signal})
+    runs = memory.recall(ids) if isinstance(conn, Unbegun) else None
+    if runs is None:
+        memory.forget(ids)
+        runs = await store.lock_runs(conn, ids)
+    progress = Progress(flows, runs, received[0].meta.now)
     said = [progress.take(id, signal) if signal and id in runs else Outcome() for id, signal in signals]
-    await progress.write(conn)
+    afterwards(conn, partial(memory.keep, await progress.write(conn)))
     return list(said)
 
 

@@ -12,7 +12,7 @@ import asyncpg
 
 from contracts.sagas import UNFINISHED, SagaRun, SagaStatus, SagaStep, SagaSummary, StepStatus
 from services.sagas.domain import Entry, Run
-from shared.db import Connection
+from shared.db import Connection, Writing
 
 Row: TypeAlias = asyncpg.Record
 
@@ -131,35 +131,35 @@ async def lock_runs(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Stored]
     return {row["id"]: Stored.of(row) for row in rows}
 
 
-async def write_runs(conn: Connection, runs: Sequence[Stored], ledger: Ledger, now: datetime) -> None:
-    """Write runs that are locked, and what the ledger is to say of their steps."""
-    await conn.execute(
-        """
-        with changed as (
-          update saga_runs r
-          set status = w.status, current_step = w.current_step, context = w.context, engine = w.engine,
-            due_at = w.due_at, cancel_requested = w.cancel_requested, error = w.error, finished_at = w.finished_at,
-            version = w.version
-          from jsonb_populate_recordset(null::saga_runs, $1) w
-          where r.id = w.id)
-        insert into saga_step_results as l (saga_id, step_idx, name, status, output, error, attempts, undo_attempts,
-          started_at, finished_at)
-        select saga_id, step_idx, name, status, output, error, attempts, undo_attempts,
-          $3::timestamptz, case when status <> 'running' then $3::timestamptz end
-        from jsonb_populate_recordset(null::saga_step_results, $2)
-        on conflict (saga_id, step_idx) do update
-        set status = excluded.status,
-          output = coalesce(excluded.output, l.output),
-          error = coalesce(excluded.error, l.error),
-          attempts = l.attempts + excluded.attempts,
-          undo_attempts = l.undo_attempts + excluded.undo_attempts,
-          finished_at = case when excluded.status <> 'running' then coalesce(l.finished_at, $3) end,
-          undone_at = case when excluded.status in ('compensated', 'compensation_failed') then $3::timestamptz end
-        """,
-        [_changing(each) for each in runs],
-        _entries(ledger),
-        now,
-    )
+def writing(runs: Sequence[Stored], versions: Mapping[str, int], ledger: Ledger, now: datetime) -> Writing:
+    """What is to be written of runs, and of their steps into the ledger; `versions`: those that were read, by id."""
+    return Writing(_WRITING, _ALL_WRITTEN, ([_changing(each) for each in runs], _entries(ledger), now, dict(versions)))
+
+
+_WRITING = """
+  changed as (
+    update saga_runs r
+    set status = w.status, current_step = w.current_step, context = w.context, engine = w.engine, due_at = w.due_at,
+      cancel_requested = w.cancel_requested, error = w.error, finished_at = w.finished_at, version = w.version
+    from jsonb_populate_recordset(null::saga_runs, $1::jsonb) w
+    where r.id = w.id and r.version = ($4::jsonb ->> r.id::text)::bigint
+    returning 1),
+  noted as (
+    insert into saga_step_results as l (saga_id, step_idx, name, status, output, error, attempts, undo_attempts,
+      started_at, finished_at)
+    select saga_id, step_idx, name, status, output, error, attempts, undo_attempts,
+      $3::timestamptz, case when status <> 'running' then $3::timestamptz end
+    from jsonb_populate_recordset(null::saga_step_results, $2::jsonb)
+    on conflict (saga_id, step_idx) do update
+    set status = excluded.status,
+      output = coalesce(excluded.output, l.output),
+      error = coalesce(excluded.error, l.error),
+      attempts = l.attempts + excluded.attempts,
+      undo_attempts = l.undo_attempts + excluded.undo_attempts,
+      finished_at = case when excluded.status <> 'running' then coalesce(l.finished_at, $3::timestamptz) end,
+      undone_at = case when excluded.status in ('compensated', 'compensation_failed') then $3::timestamptz end)
+"""
+_ALL_WRITTEN = "(select count(*) from changed) = (select count(*) from jsonb_object_keys($4::jsonb))"
 
 
 def _changing(stored: Stored) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from contracts.message import Command
-from shared.db import Connection
+from shared.db import Connection, Unbegun, Writing, afterwards, write
 from shared.outcome import Meta, Outcome
 from tests.runtime.probe import Poke, Poked, Probe, Tally, at_work, envelope_of, note, record_of, until
 
@@ -172,3 +172,47 @@ async def test_it_waits_behind_what_is_held_back_and_says_nothing_before(own_pro
         await own_probe.database.pool.execute("update dead_letters set next_attempt_at = now()")
         assert (await own_probe.reply(follower)).result == {"note": "2"}
     assert len(own_probe.replies[follower]) == 1
+
+
+def _noting(message: Any, meta: Meta, *, wanted: int = 1) -> Writing:
+    """An effect that holds where `wanted` rows are written: one is."""
+    return Writing(
+        "noted as (insert into effects (message_id, name, note) values ($1::uuid, $2::text, $3::text) returning 1)",
+        "(select count(*) from noted) = $4::int",
+        (meta.message_id, message.name, message.note, wanted),
+    )
+
+
+async def test_what_is_written_with_the_last_statement_is_there_with_the_answer(own_probe: Probe) -> None:
+    done: list[str] = []
+
+    async def act(message: Any, conn: Connection, meta: Meta) -> Outcome:
+        await write(conn, _noting(message, meta))
+        afterwards(conn, lambda: done.append(message.note))
+        return Outcome(result={"note": message.note})
+
+    own_probe.acts["with"] = act
+    async with at_work(own_probe):
+        ids = await own_probe.send(*(Tally(name="with", note=str(n)) for n in range(5)))
+        for id in ids:
+            assert (await own_probe.reply(id)).status == "ok"
+    assert await own_probe.effects("with") == done == ["0", "1", "2", "3", "4"]
+
+
+async def test_where_it_does_not_hold_nothing_is_written_and_the_batch_is_handled_with_care(own_probe: Probe) -> None:
+    done: list[str] = []
+    tries: Counter[str] = Counter()
+
+    async def act(message: Any, conn: Connection, meta: Meta) -> Outcome:
+        tries[message.note] += 1
+        hopeful = isinstance(conn, Unbegun)
+        await write(conn, _noting(message, meta, wanted=2 if hopeful else 1))
+        afterwards(conn, lambda: done.append(message.note))
+        return Outcome(result={"note": message.note})
+
+    own_probe.acts["not"] = act
+    async with at_work(own_probe):
+        (id,) = await own_probe.send(Tally(name="not", note="x"))
+        assert (await own_probe.reply(id)).result == {"note": "x"}
+    assert await own_probe.effects("not") == ["x"]
+    assert (tries["x"], done, len(own_probe.replies[id])) == (2, [], 1)
