@@ -167,8 +167,8 @@ async def _insert_saga(admin: asyncpg.Connection[Any], deployment: UUID, tenant:
         with run as (
           insert into sagas.saga_runs (id, kind, flow_version, status, deployment_id, tenant_id, actor, steps,
             current_step, inputs, context, engine, cancel_requested, created_at, finished_at, version)
-          values (uuidv7(), 'exercise', 1, 'completed', $1, $2::text, $2::text, '{echo}', 0, '{}', jsonb_build_object('of', $2::text),
-            '{}', false, now(), now(), 3) returning id),
+          values (uuidv7(), 'exercise', 1, 'completed', $1, $2::text, $2::text, '{echo}', 0, '{}',
+            jsonb_build_object('of', $2::text), '{}', false, now(), now(), 3) returning id),
         step as (
           insert into sagas.saga_step_results
             (saga_id, step_idx, name, status, attempts, undo_attempts, started_at, finished_at)
