@@ -37,7 +37,7 @@ REQUEST_SECONDS = Histogram(
     "Time from a request's arrival to the end of its answer, by route and status.",
     ["method", "route", "status"],
 )
-EVENT_STREAM = b"text/event-stream"
+_EVENT_STREAM = b"text/event-stream"
 _TIMEOUT_S = 30.0
 _NO_ROUTE = "(none)"
 
@@ -114,7 +114,7 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.limit and (b"content-type", EVENT_STREAM) in message["headers"]:
+            if self.limit and dict(message["headers"]).get(b"content-type", b"").startswith(_EVENT_STREAM):
                 self.limit.reschedule(None)
             message["headers"] = [*message["headers"], self._header]
         await self._send(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import asyncpg
 import httpx
@@ -12,6 +13,7 @@ from dev.stack import Stack
 from services.deployments.app import service as deployments
 from services.gateway.app import serving
 from services.gateway.gateway import Gateway
+from services.sagas.app import service as sagas
 from shared.config import Settings
 from shared.ids import uuid7
 from shared.process import running
@@ -41,7 +43,9 @@ async def gateway(there: World) -> AsyncIterator[Gateway]:
 @pytest.fixture(scope="package")
 async def inventory(there: World) -> AsyncIterator[None]:
     """The services that answer its commands."""
-    async with running(answering, there.settings), running(deployments, there.settings):
+    async with AsyncExitStack() as services:
+        for service in (answering, deployments, sagas):
+            await services.enter_async_context(running(service, there.settings))
         yield
 
 

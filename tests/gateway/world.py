@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
 from services.gateway.gateway import Gateway
 from shared.config import Settings
+from shared.ids import uuid7
 from shared.migrate import migrate
 from tests.gateway.answering import EFFECTS
 
@@ -38,11 +39,12 @@ class Fleet:
     deployments: dict[str, UUID] = field(default_factory=dict)
     addon: UUID | None = None
     draft: UUID | None = None
+    sagas: dict[str, UUID] = field(default_factory=dict)
 
     def of(self, tenant: str | None) -> set[str]:
         """The ids of a tenant's resources."""
         resources = {str(id) for id, owner in self.tenants.items() if owner == tenant}
-        return resources | {str(id) for name, id in self.deployments.items() if name == tenant}
+        return resources | {str(those[tenant]) for those in (self.deployments, self.sagas) if tenant in those}
 
 
 @dataclass
@@ -101,6 +103,7 @@ async def _populate(admin: asyncpg.Connection[Any]) -> Fleet:
     await admin.execute("update inventory.cloud_resources set deleted_at = now(), version = 2 where id = $1", gone)
     fleet.held_sync = await _insert_held_sync(admin, [gone])
     await _sell(admin, fleet)
+    await _insert_sagas(admin, fleet)
     return fleet
 
 
@@ -209,5 +212,35 @@ async def _insert_held_sync(admin: asyncpg.Connection[Any], missing: list[UUID])
         select id, 'droplet', 11, 1, $1::uuid[], now() from walk returning id
         """,
         missing,
+    )
+    return id
+
+
+async def _insert_sagas(admin: asyncpg.Connection[Any], fleet: Fleet) -> None:
+    """A run about each deployment, that has ended."""
+    for tenant, deployment in fleet.deployments.items():
+        fleet.sagas[tenant] = await insert_run(admin, tenant, deployment, status="completed")
+
+
+async def insert_run(
+    admin: asyncpg.Connection[Any], tenant: str, deployment: UUID | None = None, *, status: str = "running"
+) -> UUID:
+    """A run that is in a state, whatever way leads there; nothing goes on with it."""
+    id: UUID = await admin.fetchval(
+        """
+        with run as (
+          insert into sagas.saga_runs (id, kind, flow_version, status, deployment_id, tenant_id, actor, steps,
+            current_step, inputs, context, engine, cancel_requested, created_at, finished_at, version)
+          values ($1, 'exercise', 1, $2, $3, $4, $4, '{echo}', 0, '{"steps": ["echo"], "say": "hello"}', '{}',
+            '{"marks": ["running"], "attempts": 1, "open": [1], "resting": false, "round": 0, "timer": 1}',
+            false, now(), case when $2 in ('completed', 'failed', 'rolled_back') then now() end, 1)
+          returning id)
+        insert into sagas.saga_step_results (saga_id, step_idx, name, status, attempts, undo_attempts, started_at)
+        select id, 0, 'echo', 'running', 1, 0, now() from run returning saga_id
+        """,
+        uuid7(),
+        status,
+        deployment,
+        tenant,
     )
     return id
