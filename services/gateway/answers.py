@@ -36,6 +36,7 @@ REFUSALS: dict[str, int] = {
     "plan_exists": 409,
     "price_exists": 409,
     "resource_deleted": 409,
+    "saga_exists": 409,
     "subscription_cancelled": 409,
     "subscription_exists": 409,
     "version_not_active": 409,

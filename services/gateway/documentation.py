@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from litestar.openapi import OpenAPIConfig, ResponseSpec
@@ -38,6 +39,14 @@ class ProblemBody(BaseModel):
     errors: list[InvalidValue] | None = Field(default=None, description="With `validation_failed`.")
 
 
+@dataclass
+class _Whole(Example):
+    """Litestar leaves out of an example what is None, and a reader would not know that it is there."""
+
+    def to_schema(self) -> dict[str, Any]:
+        return super().to_schema() | {"value": self.value}
+
+
 def problem(status: int, error: str, detail: str, **members: Any) -> ResponseSpec:
     """The documentation of an error that a route may answer with."""
     return _problems(detail, [_example(status, error, detail, **members)])
@@ -52,7 +61,7 @@ def _example(status: int, error: str, detail: str, **members: Any) -> Example:
         "detail": detail,
         **members,
     }
-    return Example(id=error, summary=error, value=value)
+    return _Whole(id=error, summary=error, value=value)
 
 
 def _problems(description: str, examples: list[Example]) -> ResponseSpec:
@@ -65,10 +74,12 @@ def _problems(description: str, examples: list[Example]) -> ResponseSpec:
     )
 
 
-def answer(model: type[BaseModel], description: str, example: Any | None = None) -> ResponseSpec:
-    """The documentation of an answer of success."""
-    examples = None if example is None else [Example(summary=description, value=example)]
-    return ResponseSpec(data_container=model, generate_examples=False, description=description, examples=examples)
+def answer(model: Any, description: str, *shown: Any) -> ResponseSpec:
+    """The documentation of an answer of success. `model`: a class, or a union of some; `shown`: its examples."""
+    examples: list[Example] = [_Whole(summary=description, value=example) for example in shown]
+    return ResponseSpec(
+        data_container=model, generate_examples=False, description=description, examples=examples or None
+    )
 
 
 _INVALID = {"source": "query", "field": "limit", "message": "Expected `int` <= 1000"}

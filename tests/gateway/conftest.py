@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import asyncpg
 import httpx
@@ -42,11 +43,9 @@ async def gateway(there: World) -> AsyncIterator[Gateway]:
 @pytest.fixture(scope="package")
 async def inventory(there: World) -> AsyncIterator[None]:
     """The services that answer its commands."""
-    async with (
-        running(answering, there.settings),
-        running(deployments, there.settings),
-        running(sagas, there.settings),
-    ):
+    async with AsyncExitStack() as services:
+        for service in (answering, deployments, sagas):
+            await services.enter_async_context(running(service, there.settings))
         yield
 
 

@@ -1,22 +1,34 @@
-"""What deployments, subscriptions and the catalog answer has the documented members, and no others."""
+"""What deployments, subscriptions, sagas and the catalog answer has the documented members, and no others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
-from tests.gateway.selling import CATALOG, DEPLOYMENTS, Json, named, published, slug, subscribed, terms
+from tests.gateway.selling import (
+    CATALOG,
+    DEPLOYMENTS,
+    Json,
+    created,
+    done,
+    named,
+    published,
+    slug,
+    subscribed,
+    terms,
+)
 from tests.gateway.test_documentation import closed, document, validate
-from tests.gateway.world import World
+from tests.gateway.test_sagas import SAGAS, begun, ended
+from tests.gateway.world import World, insert_run
 
 pytestmark = pytest.mark.usefixtures("inventory")
 
 ZONES = {"resource_kind": "dns_zones", "included_qty": 1, "overage_price_cents": 100}
 ONE = f"{DEPLOYMENTS}/{{deployment_id}}"
-SAGAS = "/api/v1/sagas"
 
 
 @dataclass(frozen=True)
@@ -33,11 +45,11 @@ GETS = [
     Call("GET", DEPLOYMENTS),
     Call("GET", ONE),
     Call("GET", f"{ONE}/subscription"),
+    Call("GET", SAGAS),
+    Call("GET", f"{SAGAS}/{{saga_id}}"),
     Call("GET", f"{CATALOG}/plans"),
     Call("GET", f"{CATALOG}/addons"),
     Call("GET", f"{CATALOG}/resource-prices"),
-    Call("GET", SAGAS),
-    Call("GET", f"{SAGAS}/{{saga_id}}"),
 ]
 OPERATORS_GETS = [Call("GET", f"{CATALOG}/plans/{{code}}"), Call("GET", f"{CATALOG}/retired-versions")]
 
@@ -60,8 +72,15 @@ STORY = [
     Call("POST", f"{CATALOG}/plans/{{code}}/migrate"),
 ]
 
-# These begin a run each.
-CHANGES = [Call("POST", f"{ONE}/{change}", 202, {"reason": "x"}) for change in ("suspend", "resume", "offboard")]
+# Each of these begins a saga about a deployment.
+CHANGES = [
+    Call("POST", f"{ONE}/suspend", 202),
+    Call("POST", f"{ONE}/resume", 202, {"reason": "a test"}),
+    Call("POST", f"{ONE}/resize", 202, {"size": "s-2vcpu-2gb"}),
+    Call("POST", f"{ONE}/offboard", 202),
+]
+# What is done to a run that has failed, and then goes on.
+TO_A_RUN = [Call("POST", f"{SAGAS}/{{saga_id}}/retry"), Call("POST", f"{SAGAS}/{{saga_id}}/cancel")]
 
 
 async def check(http: httpx.AsyncClient, call: Call, **ids: str) -> Any:
@@ -82,12 +101,15 @@ async def sold(there: World, acme: httpx.AsyncClient, operator: httpx.AsyncClien
     await acme.post(f"{path}/transition", json={"to_state": "paused", "reason": "a quiet month"})
     version = await published(operator, code, terms(1500, ZONES))
     await operator.post(f"{CATALOG}/resource-prices", json=A_PRICE)
+    deployment_id = path.rpartition("/")[2]
+    run = await begun(operator, "echo", "fail", deployment_id=deployment_id)
+    await ended(acme, run["id"])
     return {
-        "deployment_id": path.rpartition("/")[2],
+        "deployment_id": deployment_id,
+        "saga_id": run["id"],
         "code": code,
         "addon_id": str(there.fleet.addon),
         "plan_version_id": version,
-        "saga_id": str(there.fleet.sagas["acme"]),
     }
 
 
@@ -117,34 +139,51 @@ async def test_all_that_is_done_is_answered_as_documented(
     await check(operator, Call("POST", f"{CATALOG}/addons", 201, {"code": code} | AN_ADDON))
 
 
+async def test_each_change_by_a_saga_is_answered_as_documented(there: World, operator: httpx.AsyncClient) -> None:
+    ids = [(await created(operator))["id"] for _ in CHANGES]
+    for call, id in zip(CHANGES, ids, strict=True):
+        await give_droplet(there, id)
+        if call.route.endswith("resume"):
+            done(await operator.post(f"{DEPLOYMENTS}/{id}/transition", json={"to_state": "suspended"}))
+        assert (await check(operator, call, deployment_id=id)).keys() == {"saga"}
+    wish = {"slug": slug(), "region": "nyc3", "provision": True}
+    assert (await check(operator, Call("POST", DEPLOYMENTS, 202, wish))).keys() == {"deployment", "saga"}
+    query = "delete from inventory.cloud_resources where deployment_id = any ($1::uuid[])"  # others count what is there
+    await there.admin.execute(query, ids)
+
+
+async def test_what_an_operator_does_to_a_run_is_answered_as_documented(
+    there: World, operator: httpx.AsyncClient
+) -> None:
+    await check(operator, Call("POST", SAGAS, 202, {"kind": "exercise", "inputs": {"steps": ["echo"]}}))
+    for call, status in zip(TO_A_RUN, ("failed", "running"), strict=True):
+        id = await insert_run(there.admin, "acme", status=status)
+        assert (await check(operator, call, saga_id=str(id)))["saga"]["id"] == str(id)
+
+
+async def give_droplet(there: World, deployment_id: str) -> None:
+    """Let the inventory know of a droplet of a deployment."""
+    await there.admin.execute(
+        """
+        insert into inventory.cloud_resources (kind, provider_id, name, state, tags, attrs, fingerprint, tenant_id,
+          deployment_id, first_seen_at, last_seen_at, version)
+        values ('droplet', (random() * 1e12)::bigint::text, 'x', 'active', '{}', '{}', '', 'platform',
+          $1, now(), now(), 1)
+        """,
+        UUID(deployment_id),
+    )
+
+
 async def test_a_price_is_documented_as_the_text_that_it_is(operator: httpx.AsyncClient) -> None:
     await check(operator, Call("POST", f"{CATALOG}/resource-prices", 201, A_PRICE))
     described = (await document(operator))["components"]["schemas"]["PriceRequest"]["properties"]["unit_price_cents"]
     assert described["type"] == "string"
 
 
-async def test_what_a_saga_does_is_answered_with_it_as_documented(
-    acme: httpx.AsyncClient, operator: httpx.AsyncClient
-) -> None:
-    built = await check(acme, Call("POST", DEPLOYMENTS, 202, {"slug": slug(), "provision": True}))
-    assert built["saga"]["status"] == "pending"
-    for call in CHANGES:
-        made = await check(operator, Call("POST", DEPLOYMENTS, 201, {"slug": slug()}))
-        await check(operator, call, deployment_id=made["deployment"]["id"])
-    begun = await check(operator, Call("POST", SAGAS, 202, {"kind": "exercise", "inputs": {"steps": ["echo"] * 50}}))
-    await check(operator, Call("POST", f"{SAGAS}/{{saga_id}}/cancel"), saga_id=begun["saga"]["id"])
-
-
 async def test_every_route_of_deployments_sagas_and_the_catalog_is_among_these(stranger: httpx.AsyncClient) -> None:
-    known = {(call.method, call.route) for call in (*GETS, *OPERATORS_GETS, *STORY, *CHANGES)}
-    known |= {
-        ("POST", DEPLOYMENTS),
-        ("POST", f"{ONE}/subscribe"),
-        ("POST", SAGAS),
-        ("POST", f"{SAGAS}/{{saga_id}}/cancel"),
-    }
-    # `retry` wants a run that has failed, `resize` a droplet, and a stream of events is no JSON: each has its own test.
-    known |= {("POST", f"{SAGAS}/{{saga_id}}/retry"), ("POST", f"{ONE}/resize"), ("GET", f"{SAGAS}/{{saga_id}}/events")}
+    known = {(call.method, call.route) for call in (*GETS, *OPERATORS_GETS, *STORY, *CHANGES, *TO_A_RUN)}
+    known |= {("POST", DEPLOYMENTS), ("POST", f"{ONE}/subscribe"), ("POST", SAGAS)}
+    known |= {("GET", f"{SAGAS}/{{saga_id}}/events")}  # a stream, whose events are what GET shows: test_sagas.py
     known |= {("POST", f"{CATALOG}/{name}") for name in ("plans", "addons", "resource-prices")}
     documented = {
         (method.upper(), path)

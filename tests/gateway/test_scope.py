@@ -34,8 +34,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "price_cents": 1,
         "currency": "AUD",
     },
-    "start_saga": {"kind": "exercise", "inputs": {"steps": ["echo"]}},
     "resize_deployment": {"size": "s-2vcpu-2gb"},
+    "start_saga": {"kind": "exercise", "inputs": {"steps": ["echo"]}},
     "set_resource_price": {"resource_kind": "dns_zones", "unit_price_cents": "1", "currency": "AUD"},
 }
 # Everybody may create what is then its own.
@@ -67,11 +67,11 @@ def filled(path: str, world: World, of: str) -> str:
         "{project_id}": world.fleet.projects[of],
         "{held_sync_id}": world.fleet.held_sync,
         "{deployment_id}": world.fleet.deployments[of],
+        "{saga_id}": world.fleet.sagas[of],
         "{addon_id}": world.fleet.addon,
         "{plan_version_id}": world.fleet.draft,
         "{code}": "studio",
         "{operation_id}": UUID(int=1),
-        "{saga_id}": world.fleet.sagas[of],
     }
     for name, id in ids.items():
         path = path.replace(name, str(id))

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
 from services.gateway.gateway import Gateway
 from shared.config import Settings
+from shared.ids import uuid7
 from shared.migrate import migrate
 from tests.gateway.answering import EFFECTS
 
@@ -36,15 +37,14 @@ class Fleet:
     projects: dict[str, UUID] = field(default_factory=dict)
     held_sync: UUID | None = None
     deployments: dict[str, UUID] = field(default_factory=dict)
-    sagas: dict[str, UUID] = field(default_factory=dict)
     addon: UUID | None = None
     draft: UUID | None = None
+    sagas: dict[str, UUID] = field(default_factory=dict)
 
     def of(self, tenant: str | None) -> set[str]:
         """The ids of a tenant's resources."""
         resources = {str(id) for id, owner in self.tenants.items() if owner == tenant}
-        others = (*self.deployments.items(), *self.sagas.items())
-        return resources | {str(id) for name, id in others if name == tenant}
+        return resources | {str(those[tenant]) for those in (self.deployments, self.sagas) if tenant in those}
 
 
 @dataclass
@@ -103,6 +103,7 @@ async def _populate(admin: asyncpg.Connection[Any]) -> Fleet:
     await admin.execute("update inventory.cloud_resources set deleted_at = now(), version = 2 where id = $1", gone)
     fleet.held_sync = await _insert_held_sync(admin, [gone])
     await _sell(admin, fleet)
+    await _insert_sagas(admin, fleet)
     return fleet
 
 
@@ -157,28 +158,6 @@ async def _sell(admin: asyncpg.Connection[Any], fleet: Fleet) -> None:
             tenant,
             version,
         )
-        fleet.sagas[tenant] = await _insert_saga(admin, fleet.deployments[tenant], tenant)
-
-
-async def _insert_saga(admin: asyncpg.Connection[Any], deployment: UUID, tenant: str) -> UUID:
-    """A run that has ended."""
-    id: UUID = await admin.fetchval(
-        """
-        with run as (
-          insert into sagas.saga_runs (id, kind, flow_version, status, deployment_id, tenant_id, actor, steps,
-            current_step, inputs, context, engine, cancel_requested, created_at, finished_at, version)
-          values (uuidv7(), 'exercise', 1, 'completed', $1, $2::text, $2::text, '{echo}', 0, '{}',
-            jsonb_build_object('of', $2::text), '{}', false, now(), now(), 3) returning id),
-        step as (
-          insert into sagas.saga_step_results
-            (saga_id, step_idx, name, status, attempts, undo_attempts, started_at, finished_at)
-          select id, 0, 'echo', 'completed', 1, 0, now(), now() from run)
-        select id from run
-        """,
-        deployment,
-        tenant,
-    )
-    return id
 
 
 async def _insert_project(admin: asyncpg.Connection[Any], name: str, tenant: str | None) -> UUID:
@@ -233,5 +212,35 @@ async def _insert_held_sync(admin: asyncpg.Connection[Any], missing: list[UUID])
         select id, 'droplet', 11, 1, $1::uuid[], now() from walk returning id
         """,
         missing,
+    )
+    return id
+
+
+async def _insert_sagas(admin: asyncpg.Connection[Any], fleet: Fleet) -> None:
+    """A run about each deployment, that has ended."""
+    for tenant, deployment in fleet.deployments.items():
+        fleet.sagas[tenant] = await insert_run(admin, tenant, deployment, status="completed")
+
+
+async def insert_run(
+    admin: asyncpg.Connection[Any], tenant: str, deployment: UUID | None = None, *, status: str = "running"
+) -> UUID:
+    """A run that is in a state, whatever way leads there; nothing goes on with it."""
+    id: UUID = await admin.fetchval(
+        """
+        with run as (
+          insert into sagas.saga_runs (id, kind, flow_version, status, deployment_id, tenant_id, actor, steps,
+            current_step, inputs, context, engine, cancel_requested, created_at, finished_at, version)
+          values ($1, 'exercise', 1, $2, $3, $4, $4, '{echo}', 0, '{"steps": ["echo"], "say": "hello"}', '{}',
+            '{"marks": ["running"], "attempts": 1, "open": [1], "resting": false, "round": 0, "timer": 1}',
+            false, now(), case when $2 in ('completed', 'failed', 'rolled_back') then now() end, 1)
+          returning id)
+        insert into sagas.saga_step_results (saga_id, step_idx, name, status, attempts, undo_attempts, started_at)
+        select id, 0, 'echo', 'running', 1, 0, now() from run returning saga_id
+        """,
+        uuid7(),
+        status,
+        deployment,
+        tenant,
     )
     return id

@@ -35,7 +35,7 @@ from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
 from services.gateway.problems import Invalid, Problem, forbidden, invalid, not_found
-from services.gateway.routes.operations import write
+from services.gateway.routes.operations import EXAMPLE, OperationAnswer, write
 from services.gateway.routes.vocabulary import Cursor, Key, Limit, Name, Routes, json_answer
 from shared.config import Settings
 from shared.ids import uuid7
@@ -163,9 +163,10 @@ _RUN = {
 _SHOWN = {"deployment": DEPLOYMENT, "subscription": SUBSCRIPTION, "events": [_MOVED], "saga": _RUN}
 
 _BEING_BUILT = answer(
-    ProvisionedAnswer,
+    ProvisionedAnswer | OperationAnswer,
     "It is being built (`provision`); or accepted: see the operation named in `Location`.",
     {"deployment": {**DEPLOYMENT, "state": "provisioning"}, "saga": _RUN},
+    EXAMPLE,
 )
 _BY_FIELD = ResponseSpec(
     data_container=FieldErrors,
@@ -261,7 +262,8 @@ async def update_deployment(
 @post(
     "/{deployment_id:uuid}/transition",
     status_code=200,
-    responses=write(answer(DeploymentAnswer, "The deployment now."), "billing_action_suspended") | {422: _NO_WAY},
+    responses=write(answer(DeploymentAnswer, "The deployment now."), "billing_action_suspended", "deployment_busy")
+    | {422: _NO_WAY},
 )
 async def transition_deployment(
     request: ApiRequest, deployment_id: FromPath[UUID], data: JSONBody[TransitionRequest], key: Key = None

@@ -17,13 +17,13 @@ from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
 from contracts.sagas import UNFINISHED, CancelSaga, RetrySaga, SagaKind, SagaStatus, SagaSummary, StartSaga
-from services.gateway import saga_store
+from services.gateway import deployment_store, saga_store
 from services.gateway.documentation import ALWAYS, INVALID, NOT_FOUND, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
-from services.gateway.problems import not_found
-from services.gateway.routes.operations import write
+from services.gateway.problems import Invalid, invalid, not_found
+from services.gateway.routes.operations import EXAMPLE, OperationAnswer, write
 from services.gateway.routes.vocabulary import OPERATORS, Cursor, Key, Limit, Name, Routes, Word, json_answer
 from shared.ids import uuid7
 
@@ -67,8 +67,8 @@ class StreamedEvent(BaseModel):
 class StartRequest(BaseModel):
     kind: SagaKind = Field(examples=["exercise"])
     inputs: dict[str, Any] = Field(default_factory=dict, examples=[{"steps": ["echo", "echo"], "say": "hello"}])
-    deployment_id: UUID | None = Field(default=None, description="Which deployment it is about: one run at a time.")
-    tenant_id: Name | None = Field(default=None, description="Who may see it beside operators. Default: the caller's.")
+    deployment_id: UUID | None = Field(default=None, description="Which it is about. Default: as the inputs say.")
+    tenant_id: Name | None = Field(default=None, description="Whose run it is. Default: its deployment's tenant's.")
 
 
 SAGA = {
@@ -112,7 +112,12 @@ _SHOWN = {
     "finished_at": "2026-11-01T10:15:05Z",
     "version": 4,
 }
-BEGUN = answer(SagaAnswer, "Begun; or accepted: see the operation named in `Location`.", {"saga": SAGA})
+_BEGUN = answer(
+    SagaAnswer | OperationAnswer,
+    "Begun; or accepted: see the operation named in `Location`.",
+    {"saga": SAGA | {"status": "running", "current_step": 0, "error": None, "steps": []}},
+    EXAMPLE,
+)
 _STREAM = ResponseSpec(
     data_container=StreamedEvent,
     generate_examples=False,
@@ -124,7 +129,7 @@ _STREAM = ResponseSpec(
 
 def begins(*codes: str) -> dict[int, ResponseSpec]:
     """What a route that begins a saga may answer."""
-    return write(BEGUN, "deployment_busy", *codes, status=202) | {202: BEGUN}
+    return write(_BEGUN, "deployment_busy", *codes) | {202: _BEGUN}
 
 
 @get(responses=ALWAYS | {200: answer(SagaList, "A page, the newest first.", _PAGE), 422: INVALID})
@@ -153,14 +158,37 @@ async def list_sagas(
 @post(opt=OPERATORS, status_code=202, responses=begins("unknown_saga_kind", "invalid_inputs"))
 async def start_saga(request: ApiRequest, data: JSONBody[StartRequest], key: Key = None) -> ASGIResponse:
     """Begin a saga. Operators only."""
+    deployment_id = _deployment_of(data)
     command = StartSaga(
         saga_id=uuid7(),
         kind=data.kind,
         inputs=data.inputs,
-        deployment_id=data.deployment_id,
-        tenant_id=data.tenant_id,
+        deployment_id=deployment_id,
+        tenant_id=data.tenant_id or await _owner(request, deployment_id),
     )
     return await submit(request, command, key, ok=202)
+
+
+def _deployment_of(data: StartRequest) -> UUID | None:
+    """Which deployment a run is about: as it is said, or as the flow's inputs name it. Raises `Problem`."""
+    named = data.inputs.get("deployment_id")
+    try:
+        named = UUID(named) if isinstance(named, str) else None
+    except ValueError:  # for the service to refuse, with the name of the flow
+        named = None
+    if None not in {named, data.deployment_id} and named != data.deployment_id:
+        raise invalid(Invalid("body", "deployment_id", "is another than that of the inputs"))
+    return data.deployment_id or named
+
+
+async def _owner(request: ApiRequest, deployment_id: UUID | None) -> str | None:
+    """Whose deployment that is, so that its tenant sees the run. Raises `Problem` where there is none."""
+    if deployment_id is None:
+        return None
+    owner = await deployment_store.find_owner(request.gateway.views, deployment_id)
+    if owner is None:
+        raise not_found("deployment", deployment_id)
+    return owner
 
 
 @get("/{saga_id:uuid}", responses=ALWAYS | {200: answer(SagaShown, "The saga.", _SHOWN), 404: NOT_FOUND})
