@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.inventory import ClassifyProject, DecideHeldSync, LinkResource, SyncInventory, UnlinkResource
+from contracts.provider import SweepOrphans
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Refused
 from shared.service import Service
@@ -20,6 +21,7 @@ EFFECTS = """
 _EXAMPLES = Path(__file__).parents[2] / "contracts" / "examples"
 
 answering: Service[None] = Service("inventory")
+sweeping: Service[None] = Service("provider")
 forgetful: Service[None] = Service("inventory")
 """One that knows a single command: the others it gives up at once, and tells whoever waits."""
 
@@ -50,6 +52,12 @@ async def decide(cmd: DecideHeldSync, conn: Connection, meta: Meta) -> Outcome:
     status = "approved" if cmd.approve else "rejected"
     held = {"id": str(cmd.held_sync_id), "kind": "droplet", "missing": 1, "status": status}
     return Outcome(result={"held_sync": held, "struck": 0, "deleted": 0})
+
+
+@sweeping.on(SweepOrphans)
+async def sweep(cmd: SweepOrphans, conn: Connection, meta: Meta) -> Outcome:
+    """Find nothing."""
+    return Outcome(result={"orphans": [], "complete": True})
 
 
 @forgetful.on(SyncInventory)

@@ -18,7 +18,7 @@ from shared.config import Settings
 from shared.ids import uuid7
 from shared.process import running
 from tests.conftest import settings_for
-from tests.gateway.answering import answering
+from tests.gateway.answering import answering, sweeping
 from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client, world
 
 
@@ -44,7 +44,7 @@ async def gateway(there: World) -> AsyncIterator[Gateway]:
 async def inventory(there: World) -> AsyncIterator[None]:
     """The services that answer its commands."""
     async with AsyncExitStack() as services:
-        for service in (answering, deployments, sagas):
+        for service in (answering, sweeping, deployments, sagas):
             await services.enter_async_context(running(service, there.settings))
         yield
 

@@ -75,3 +75,12 @@ async def test_orphans_are_listed_page_by_page_with_the_costs_of_all(alone: Worl
 async def test_without_orphans_the_list_is_empty_and_costs_nothing(operator: httpx.AsyncClient) -> None:
     answer = (await operator.get("/api/v1/inventory/orphans")).json()
     assert answer == {"orphans": [], "count": 0, "next": None, "monthly_usd_cents": 0, "unpriced": 0}
+
+
+async def test_operators_alone_have_orphans_looked_for(
+    inventory: None, acme: httpx.AsyncClient, operator: httpx.AsyncClient
+) -> None:
+    path = "/api/v1/provider/sweep-orphans"
+    assert (await acme.post(path)).status_code == 403
+    answer = await operator.post(path, json={"destroy": False})
+    assert (answer.status_code, answer.json()) == (200, {"orphans": [], "complete": True})

@@ -21,7 +21,7 @@ from shared.migrate import migrate
 from tests.gateway.answering import EFFECTS
 
 _SERVICES = Path(__file__).parents[2] / "services"
-MIGRATIONS = {name: _SERVICES / name / "migrations" for name in ("inventory", "deployments", "sagas", "gateway")}
+MIGRATIONS = {name: _SERVICES / name / "migrations" for name in ("inventory", "deployments", "sagas", "provider", "gateway")}
 
 OPERATOR = mint("platform-admin", "ops@arcadia.test", OPERATOR_ROLES)
 ACME = mint("acme", "ann@acme.test")
