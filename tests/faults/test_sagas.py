@@ -19,7 +19,7 @@ from shared.db import OUTAGES
 from shared.ids import uuid7
 from tests.conftest import settings_for
 from tests.faults.fleet import REPLICAS, STAND_IN, UNSETTLED_S, ZONE, Fleet, Row, Wanted, fleet, wanted, weather
-from tests.faults.storm import Storm
+from tests.faults.storm import FleetStorm
 
 UNDONE = {"mark", "create_droplet", "link_resource", "point_dns"}
 """The steps of a provisioning that have something to undo."""
@@ -39,7 +39,7 @@ async def there(own_stack: Stack, stand_in: RunningStandIn, tmp_path: Path) -> A
 
 @pytest.mark.timeout(300)
 async def test_a_storm_leaves_every_provisioning_whole_or_undone(there: Fleet, own_stack: Stack) -> None:
-    await _weather(there, own_stack, runs=30, faults=7, seed=20261127)
+    await _weather(there, own_stack, runs=30, faults=8, seed=20261127)
 
 
 @pytest.mark.long
@@ -56,7 +56,7 @@ async def _weather(there: Fleet, stack: Stack, *, runs: int, faults: int, seed: 
     await there.provider.add_zone(ZONE)
     for fault in weather(seed):
         await there.provider.arm(fault)
-    storm, deployments = Storm(there.replicas, stack, seed), wanted(runs)
+    storm, deployments = FleetStorm(there.replicas, stack, seed), wanted(runs)
     blowing = asyncio.create_task(storm.blow(faults))
     try:
         await _ask_throughout(there, deployments, blowing, random.Random(seed))
