@@ -91,7 +91,7 @@ async def _keep_oldest(row: Row, provider: Provider) -> int | None:
     """The droplet that an operation made, if lists show any; of several the others are destroyed."""
     found = await made_by(row, provider)
     for surplus in found[1:]:
-        if not await is_destroyed(provider, surplus, until_gone=False):
+        if not await is_destroyed(provider, surplus):
             raise PutOff(f"droplet {surplus}, made beside {found[0]}, is being destroyed", provider.patience.poll)
     return found[0] if found else None
 

@@ -13,8 +13,8 @@ import pytest
 from contracts.provider import OperationRepublished
 from dev.digitalocean.faults import Effect, Fault
 from dev.digitalocean.running import RunningStandIn
-from services.provider.access import Patience
-from services.provider.app import service
+from services.provider.access import Patience, access
+from services.provider.app import LEASE, service
 from services.provider.domain import tag_of
 from shared.ids import uuid7
 from shared.process import running
@@ -304,6 +304,15 @@ async def test_what_cannot_be_sent_at_once_is_not_sent(no_replica: Provisioning)
         await no_replica.until("select put_offs > 1 from jobs where id = $1", id)
     assert (await no_replica.asked("POST")).total() == 0
     assert await no_replica.status(command.operation_id) == ("pending", False)
+
+
+async def test_a_setting_shortens_the_waits_at_a_stand_in(provisioning: Provisioning) -> None:
+    async with access(provisioning.settings.model_copy(update={"provider_time_scale": 0.1})) as opened:
+        assert (opened.patience.lookup_s, opened.do.attempt_timeout) == (6.0, 4.5)
+        assert opened.do.call_timeout == 5.5
+    async with access(provisioning.settings) as opened:
+        assert opened.patience == Patience()
+        assert opened.do.call_timeout < LEASE.total_seconds()
 
 
 def test_waits_are_shortened_together_and_no_call_gets_too_little() -> None:

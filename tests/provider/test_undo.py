@@ -64,6 +64,26 @@ async def test_a_create_under_way_is_undone_when_its_answer_comes(provisioning: 
     assert await provisioning.status(command.operation_id) == ("cancelled", True)
 
 
+async def test_an_answer_that_comes_when_the_undoing_is_long_over_is_destroyed_all_the_same(
+    provisioning: Provisioning,
+) -> None:
+    """A worker that was frozen while it sent: the undoing could not wait for it."""
+    await provisioning.provider.set(delete_lag=20)
+    await provisioning.provider.arm(Fault(effect="slow", seconds=1.5, **POST))
+    command = create()
+    (creating,) = await provisioning.send(command)
+    await provisioning.until_asked("POST")
+    await provisioning.db.pool.execute("update operations set status = 'cancelled', undone = true")
+
+    outcome = await provisioning.outcome(creating)
+
+    assert (outcome.status, outcome.code) == ("refused", "operation_cancelled")
+    assert await provisioning.droplets() == []
+    assert await provisioning.status(command.operation_id) == ("cancelled", True)
+    told = [each.data["operation"]["undone"] for each in await provisioning.told(command.operation_id, "cancelled")]
+    assert told[-1] is False  # for as long as it was there
+
+
 async def test_a_create_that_hangs_for_good_is_undone_when_that_is_certain(provisioning: Provisioning) -> None:
     await provisioning.provider.arm(Fault(effect="hang", seconds=PATIENCE.call_s + 1, count=1, **POST))
     command = create()
@@ -133,6 +153,21 @@ async def test_a_droplet_on_which_an_event_runs_is_destroyed_after_it(provisioni
 
     await provisioning.ok(undo(command.operation_id))
 
+    assert await provisioning.droplets() == []
+
+
+async def test_a_destruction_that_comes_to_nothing_is_asked_for_again(provisioning: Provisioning) -> None:
+    await provisioning.provider.set(delete_lag=10)
+    command = create()
+    await provisioning.ok(command)
+    failing = Fault(effect="action_errors", method="DELETE", path="/v2/droplets/*", count=1)
+    await provisioning.provider.arm(failing)
+    await provisioning.ok(undo(command.operation_id))
+    assert await provisioning.droplets() == []
+
+    (other,) = await provisioning.provider.add_droplets(1)
+    await provisioning.provider.arm(failing)
+    await provisioning.ok(DestroyDroplet(operation_id=uuid7(), droplet_id=other.id))
     assert await provisioning.droplets() == []
 
 
