@@ -85,6 +85,14 @@ class FleetStorm(Storm):
         kills = [partial(self._kill, service) for service in sorted({each.service for each in self._replicas})]
         return [*kills, self._freeze, self._freeze, self._restart_broker, self._restart_database]
 
+    async def hang(self, service: str, seconds: float) -> None:
+        """Freeze a service for long: what was asked of it times out, and is answered all the same."""
+        victim = self._pick(service)
+        victim.freeze()
+        await asyncio.sleep(seconds)
+        victim.thaw()
+        self.happened.append(f"{service} hung for {seconds} s")
+
 
 class LedgerStorm(Storm):
     """A storm over the test services, with faults that are aimed at what they are doing."""
