@@ -120,10 +120,10 @@ class Fleet:
         return await self.schemas[schema].pool.fetch(query, *arguments)
 
     async def send(self, ids: Sequence[UUID], commands: Sequence[Command]) -> None:
-        """Put commands on the bus, as another service would; under the same ids again they are the same."""
+        """Put commands on the bus, as the gateway does; under the same ids again they are the same."""
         sends = [Send(command, id=id, tenant_id=None) for id, command in zip(ids, commands, strict=True)]
         rows = Sender("test").rows(Outcome(commands=sends), Meta(uuid7(), datetime.now(UTC)))
-        async with self.schemas["deployments"].transaction() as conn:
+        async with self.schemas["gateway"].transaction() as conn:
             await outbox.insert(conn, rows)
 
     async def settled(self, count: int, seconds: float) -> None:
