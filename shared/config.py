@@ -81,8 +81,8 @@ class Settings(BaseSettings):
         default=1.0,
         gt=0,
         le=1,
-        description="The provider service's waits, as a share of what they should be. Below 1 only at a stand-in: what "
-        "the provider shows late would be made twice.",
+        description="The provider service's waits, and the leases of jobs at the provider, as a share of what they "
+        "should be. Below 1 only at a stand-in: what the provider shows late would be made twice.",
     )
 
     provision_region: str = Field(default="syd1", description="Where a deployment is built that names no region.")

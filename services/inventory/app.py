@@ -15,7 +15,7 @@ from contracts.inventory import (
     UnlinkResource,
 )
 from services.inventory import handlers, metrics, upkeep
-from services.inventory.provider import Provider, access
+from services.inventory.provider import Provider, access, leased
 from shared.service import Service
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -24,7 +24,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 # looked up first: so the lease need not outlast the provider's slowest answer, and a killed process is soon replaced.
 LEASE = timedelta(seconds=60)
 
-service: Service[Provider] = Service("inventory", resources=access)
+service: Service[Provider] = Service("inventory", resources=access, leased=leased)
 
 service.job(SyncInventory, lease=LEASE, concurrency=2)(handlers.sync_inventory)
 service.job(RegisterResource, lease=LEASE, concurrency=4)(handlers.register_resource)

@@ -41,7 +41,19 @@ SPEED = 20
 UNSETTLED_S = 600
 """After so many of the provider's seconds without a write nothing there is on its way any more."""
 
-STAND_IN: dict[str, Any] = {"droplets": 0, "projects": 1, "speed": SPEED, "rate_hour": 0, "rate_minute": 0}
+STAND_IN: dict[str, Any] = {
+    "droplets": 0,
+    "projects": 1,
+    "speed": SPEED,
+    "rate_hour": 0,
+    "rate_minute": 0,
+    "list_lag": 10,
+    "tag_lag": 20,
+    "read_lag": 5,
+    "networks_lag": 10,
+    "records_lag": 5,
+}
+"""A provider with nothing but its default project, which shows late what was written."""
 
 WRITES = ("POST", "PUT", "DELETE")
 
@@ -65,6 +77,7 @@ def weather(seed: int) -> list[Fault]:
             method="POST",
             probability=0.15,
         ),
+        Fault(effect="lost", path="/v2/droplets", method="POST", probability=0.2),
         *(Fault(effect="lost", method=method, probability=0.1) for method in WRITES),
         *(Fault(effect="late", seconds=40, hangs=0.5, method=method, probability=0.04) for method in WRITES),
     ]
@@ -107,10 +120,10 @@ class Fleet:
         return await self.schemas[schema].pool.fetch(query, *arguments)
 
     async def send(self, ids: Sequence[UUID], commands: Sequence[Command]) -> None:
-        """Put commands on the bus, as another service would; under the same ids again they are the same."""
+        """Put commands on the bus, as the gateway does; under the same ids again they are the same."""
         sends = [Send(command, id=id, tenant_id=None) for id, command in zip(ids, commands, strict=True)]
         rows = Sender("test").rows(Outcome(commands=sends), Meta(uuid7(), datetime.now(UTC)))
-        async with self.schemas["deployments"].transaction() as conn:
+        async with self.schemas["gateway"].transaction() as conn:
             await outbox.insert(conn, rows)
 
     async def settled(self, count: int, seconds: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from dev.stack import Stack
 from shared.db import OUTAGES
@@ -26,7 +27,7 @@ class Storm:
 
     def kinds(self) -> list[Callable[[], Awaitable[str]]]:
         """Each comes at least as often as here before any comes again, in an order of the seed's choosing."""
-        return [self._kill, self._kill, self._freeze, self._freeze, self._restart_broker, self._restart_database]
+        raise NotImplementedError
 
     async def blow(self, count: int) -> None:
         """Let `count` faults happen, one after the other; afterwards everything runs again."""
@@ -45,11 +46,12 @@ class Storm:
             if not replica.running:
                 replica.start()
 
-    def _pick(self) -> Replica:
-        return self._random.choice(self._replicas)
+    def _pick(self, service: str | None = None) -> Replica:
+        """A replica of a service; of any, where none is named."""
+        return self._random.choice([each for each in self._replicas if service in {None, each.service}])
 
-    async def _kill(self) -> str:
-        victim = self._pick()
+    async def _kill(self, service: str | None = None) -> str:
+        victim = self._pick(service)
         victim.kill()
         await asyncio.sleep(self._random.uniform(0, 2))
         victim.start()
@@ -74,6 +76,22 @@ class Storm:
         await asyncio.sleep(self._random.uniform(0, 2))
         await asyncio.to_thread(self._stack.postgres.start)
         return "killed and restarted the database"
+
+
+class FleetStorm(Storm):
+    """A storm over all services: each of them is killed before any is killed again."""
+
+    def kinds(self) -> list[Callable[[], Awaitable[str]]]:
+        kills = [partial(self._kill, service) for service in sorted({each.service for each in self._replicas})]
+        return [*kills, self._freeze, self._freeze, self._restart_broker, self._restart_database]
+
+    async def hang(self, service: str, seconds: float) -> None:
+        """Freeze a service for long: what was asked of it times out, and is answered all the same."""
+        victim = self._pick(service)
+        victim.freeze()
+        await asyncio.sleep(seconds)
+        victim.thaw()
+        self.happened.append(f"{service} hung for {seconds} s")
 
 
 class LedgerStorm(Storm):

@@ -19,7 +19,7 @@ from shared.db import OUTAGES
 from shared.ids import uuid7
 from tests.conftest import settings_for
 from tests.faults.fleet import REPLICAS, STAND_IN, UNSETTLED_S, ZONE, Fleet, Row, Wanted, fleet, wanted, weather
-from tests.faults.storm import Storm
+from tests.faults.storm import FleetStorm
 
 UNDONE = {"mark", "create_droplet", "link_resource", "point_dns"}
 """The steps of a provisioning that have something to undo."""
@@ -39,7 +39,7 @@ async def there(own_stack: Stack, stand_in: RunningStandIn, tmp_path: Path) -> A
 
 @pytest.mark.timeout(300)
 async def test_a_storm_leaves_every_provisioning_whole_or_undone(there: Fleet, own_stack: Stack) -> None:
-    await _weather(there, own_stack, runs=30, faults=7, seed=20261127)
+    await _weather(there, own_stack, runs=30, faults=8, seed=20261127)
 
 
 @pytest.mark.long
@@ -48,16 +48,19 @@ async def test_a_storm_leaves_every_provisioning_whole_or_undone(there: Fleet, o
 async def test_a_long_storm_leaves_every_provisioning_whole_or_undone(
     there: Fleet, own_stack: Stack, seed: int
 ) -> None:
-    await _weather(there, own_stack, runs=300, faults=40, seed=seed)
+    await _weather(there, own_stack, runs=300, faults=40, seed=seed, hung_s=75)
 
 
-async def _weather(there: Fleet, stack: Stack, *, runs: int, faults: int, seed: int) -> None:
-    """Deployments are asked for throughout the storm; when all is quiet, everything must add up."""
+async def _weather(there: Fleet, stack: Stack, *, runs: int, faults: int, seed: int, hung_s: float = 0) -> None:
+    """Deployments are asked for throughout the storm; when all is quiet, everything must add up.
+
+    `hung_s`: so long one service hangs meanwhile, longer than the engine waits for its answers.
+    """
     await there.provider.add_zone(ZONE)
     for fault in weather(seed):
         await there.provider.arm(fault)
-    storm, deployments = Storm(there.replicas, stack, seed), wanted(runs)
-    blowing = asyncio.create_task(storm.blow(faults))
+    storm, deployments = FleetStorm(there.replicas, stack, seed), wanted(runs)
+    blowing = asyncio.create_task(_blow(storm, faults, hung_s))
     try:
         await _ask_throughout(there, deployments, blowing, random.Random(seed))
         await blowing
@@ -74,19 +77,25 @@ async def _weather(there: Fleet, stack: Stack, *, runs: int, faults: int, seed: 
     await _check_ledgers(there)
 
 
+async def _blow(storm: FleetStorm, faults: int, hung_s: float) -> None:
+    await storm.blow(faults // 4)
+    if hung_s:
+        await storm.hang("deployments", hung_s)
+    await storm.blow(faults)
+
+
 async def _ask_throughout(
     there: Fleet, deployments: Sequence[Wanted], blowing: asyncio.Task[None], chance: random.Random
 ) -> None:
-    """Ask for deployments in portions over the storm, and have one in ten of their sagas cancelled soon after."""
+    """Ask for deployments in portions over the storm, and have some of their sagas cancelled soon after."""
     size = max(1, len(deployments) // 60)
     for start in range(0, len(deployments), size):
         portion = deployments[start : start + size]
         ids = [uuid7() for _ in portion]
         await _insist(there, ids, [each.command for each in portion], blowing)
-        if chance.random() < 0.1:
-            cancelled = [CancelSaga(saga_id=portion[0].saga_id)]
-            await asyncio.sleep(chance.uniform(0, 3))
-            await _insist(there, [uuid7()], cancelled, blowing)
+        if chance.random() < 0.2:
+            cancelled = deployments[max(0, start - chance.randrange(6) * size)]
+            await _insist(there, [uuid7()], [CancelSaga(saga_id=cancelled.saga_id)], blowing)
         if not blowing.done():
             await asyncio.sleep(0.5)
 
