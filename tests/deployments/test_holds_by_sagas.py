@@ -123,7 +123,7 @@ async def test_under_the_operators_hold_on_billing_a_saga_of_billing_holds_for_n
 ) -> None:
     acme = await customer(deployments)
     await acme.ask(UpdateDeployment, by=OPERATOR, billing_action_suspended=True)
-    suspension = {"saga_id": uuid4(), "to_state": S.SUSPENDED}
+    suspension: dict[str, Any] = {"saga_id": uuid4(), "to_state": S.SUSPENDED}
     assert (await acme.refused(HoldDeployment, by=BILLING, **suspension))[0] == "billing_action_suspended"
     await acme.ask(HoldDeployment, by=OPERATOR, **suspension)
 
@@ -225,15 +225,12 @@ async def test_a_move_ends_the_hold_and_takes_effect_once_however_often_its_saga
     assert await history_of(acme) == [(None, "active", "created"), ("active", "suspended", "unpaid")]
 
     # Another saga's is another move; and once it is elsewhere, the first one's is none any more.
-    assert (await acme.refused(TransitionDeployment, by=OPERATOR, saga_id=uuid4(), to_state=S.SUSPENDED))[0] == (
-        "invalid_transition"
-    )
+    again: dict[str, Any] = {"by": OPERATOR, "to_state": S.SUSPENDED}
+    assert (await acme.refused(TransitionDeployment, saga_id=uuid4(), **again))[0] == "invalid_transition"
     other = Saga(acme)
     await other.hold(S.CANCELLED)
     await other.move(S.CANCELLED)
-    assert (await acme.refused(TransitionDeployment, by=OPERATOR, saga_id=saga.id, to_state=S.SUSPENDED))[0] == (
-        "invalid_transition"
-    )
+    assert (await acme.refused(TransitionDeployment, saga_id=saga.id, **again))[0] == "invalid_transition"
 
 
 async def test_a_move_that_is_asked_twice_in_one_batch_is_told_once(deployments: Deployments) -> None:
@@ -320,7 +317,7 @@ async def to_end_in_april(world: Deployments, to_state: S) -> tuple[Customer, Sa
 
 async def test_time_ends_a_subscription_under_a_saga_whose_move_is_refused_then(deployments: Deployments) -> None:
     acme, saga = await to_end_in_april(deployments, S.SUSPENDED)
-    move = {"by": OPERATOR, "saga_id": saga.id, "to_state": S.SUSPENDED, "now": first(4)}
+    move: dict[str, Any] = {"by": OPERATOR, "saga_id": saga.id, "to_state": S.SUSPENDED, "now": first(4)}
     assert (await acme.refused(TransitionDeployment, **move))[0] == "invalid_transition"
     await acme.ask(UpdateDeployment, now=first(4), display_name="Another")
     assert types(acme.told) == ["DeploymentTransitioned", "SubscriptionCancelled", "DeploymentUpdated"]
@@ -350,7 +347,7 @@ async def test_the_end_of_a_trial_takes_no_deployment_out_of_a_sagas_hand(deploy
     await acme.ask(UpdateDeployment, now=first(4), display_name="Another")
     row = await row_of(acme)
     assert (row["state"], row["saga_id"]) == ("active", saga.id)
-    pause = {"to_state": S.PAUSED, "now": first(4)}
+    pause: dict[str, Any] = {"to_state": S.PAUSED, "now": first(4)}
     assert (await acme.refused(TransitionDeployment, by=OPERATOR, **pause))[0] == "deployment_busy"
     await saga.move(S.PAUSED, now=first(4))
     assert (await row_of(acme))["saga_id"] is None
