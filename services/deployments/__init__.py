@@ -7,9 +7,10 @@ Accepts     CreateDeployment, TransitionDeployment, UpdateDeployment, HoldDeploy
             CreatePlan, DraftPlanVersion, PublishPlanVersion, CreateAddon, SetResourcePrice, MigrateSubscriptions
 Announces   the state of deployments, subscriptions, plans, addons and resource prices, at every change
 Invariants  a deployment goes only where the map in `domain.py` leads, and each move leaves one event; while a saga has
-            it in hand, only that saga moves it, and time, with the end of a subscription; a plan has at
-            most one active version, and a version's terms never change; a deployment has at most one subscription,
-            whose periods follow one another without gap or overlap; what was attached keeps its price
+            it in hand, only that saga moves it, and time: out of its hand with the end of a subscription,
+            and in it with that of a trial; a plan has at most one active version, and a version's terms never change;
+            a deployment has at most one subscription, whose periods follow one another without gap or overlap; what
+            was attached keeps its price
 Does not decide what was used, what that costs, or whether somebody has paid
 
 Beside the usual files: `handlers.py` answers what is asked of deployments, `subscriptions.py` of their subscriptions,

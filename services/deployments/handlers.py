@@ -85,7 +85,7 @@ async def transition_deployments(
             try:
                 deployment = lifecycle.admitted(locked.get(cmd.deployment_id), cmd, meta)
                 if _is_done(deployment, wish):
-                    decided[meta.message_id] = Outcome(result={"deployment": deployment.summary()})
+                    decided[meta.message_id] = _told(deployment)
                     continue
                 lifecycle.require(deployment, wish)
             except Refused as refusal:
@@ -98,9 +98,14 @@ async def transition_deployments(
                 moves.append((meta.message_id, deployment, wish))
         await lifecycle.move_all(conn, [(deployment, wish) for _, deployment, wish in moves], now)
         for id, deployment, _ in moves:
-            decided[id] = Outcome(result={"deployment": deployment.summary()}, events=deployment.events)
-            deployment.events = []
+            decided[id] = _told(deployment)
     return [decided[each.meta.message_id] for each in received]
+
+
+def _told(deployment: Locked) -> Outcome:
+    """What comes of a command of a batch; the next one in it tells only what is new."""
+    events, deployment.events = deployment.events, []
+    return Outcome(result={"deployment": deployment.summary()}, events=events)
 
 
 def _is_done(locked: Locked, wish: Wish) -> bool:

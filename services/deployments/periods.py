@@ -142,7 +142,7 @@ async def _end_trials(conn: Connection, rows: Sequence[Row], now: datetime) -> T
     ids = [row["id"] for row in rows]
     await subscription_store.mark_trials_ended(conn, ids)
     moves = [
-        Move(row["deployment_id"], DeploymentState.ACTIVE, _TRIAL_ENDED, None, _CLOCK)
+        Move(row["deployment_id"], DeploymentState.ACTIVE, _TRIAL_ENDED, None, _CLOCK, lets_go=False)
         for row in rows
         if row["deployment_state"] == DeploymentState.TRIAL
     ]

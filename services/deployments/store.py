@@ -60,13 +60,17 @@ async def lock_deployments(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, 
 
 @dataclass(frozen=True)
 class Move:
-    """A deployment's move into another state, and what is written down of it."""
+    """A deployment's move into another state, and what is written down of it.
+
+    `lets_go`: no saga has it in hand any more.
+    """
 
     id: UUID
     to_state: DeploymentState
     reason: str | None
     notes: str | None
     actor: str | None
+    lets_go: bool = True
 
 
 async def mark_states(conn: Connection, moves: Sequence[Move], now: datetime) -> dict[UUID, Row]:
@@ -75,10 +79,11 @@ async def mark_states(conn: Connection, moves: Sequence[Move], now: datetime) ->
         """
         with moved as (
           update cloud_deployments d
-          set state = m.to_state, state_since = $6, saga_id = null,
-            last_saga_id = coalesce(d.saga_id, d.last_saga_id), version = d.version + 1
-          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
-            as m(id, to_state, reason, notes, actor)
+          set state = m.to_state, state_since = $6, version = d.version + 1,
+            saga_id = case when not m.lets_go then d.saga_id end,
+            last_saga_id = case when m.lets_go then coalesce(d.saga_id, d.last_saga_id) else d.last_saga_id end
+          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $7::bool[])
+            as m(id, to_state, reason, notes, actor, lets_go)
           where d.id = m.id
           returning d.*, old.state as from_state, m.reason, m.notes, m.actor),
         told as (
@@ -93,6 +98,7 @@ async def mark_states(conn: Connection, moves: Sequence[Move], now: datetime) ->
         [move.notes for move in moves],
         [move.actor for move in moves],
         now,
+        [move.lets_go for move in moves],
     )
     return {row["id"]: row for row in rows}
 

@@ -29,6 +29,7 @@ async def shared_deployments(stack: Stack) -> AsyncIterator[Deployments]:
 async def deployments(shared_deployments: Deployments) -> Deployments:
     """The tables and the catalog; what was said before is forgotten."""
     shared_deployments.said.clear()
+    shared_deployments.sent.clear()
     return shared_deployments
 
 

@@ -17,6 +17,8 @@ from contracts.deployments import (
     CreateDeployment,
     Deployment,
     DeploymentState,
+    HoldDeployment,
+    ReleaseDeployment,
     TransitionDeployment,
 )
 from contracts.kinds import BillingKind
@@ -47,6 +49,7 @@ TOPICS = {
 }
 """The compacted topics, and the field of their messages that carries the state."""
 
+_SAGA = UUID(int=7)
 _HASTY = {"segment.ms": "50", "max.compaction.lag.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
 
 
@@ -83,8 +86,8 @@ async def _lives(there: Deployments) -> list[UUID]:
 
 
 async def _last_words(there: Deployments) -> None:
-    """Subscriptions that are left alone after the one or the other happened to them: it must have been told."""
-    ids = await _created(there, "last", 7)
+    """What is left alone after the one or the other happened to it: it must have been told."""
+    ids = await _created(there, "last", 9)
     of: list[dict[str, Any]] = [{"deployment_id": id, "authority": Authority.TENANT} for id in ids]
     await _done(there, *(Subscribe(**each, plan_code="studio", addons=["storage_50gb"]) for each in of))
     (addon,) = await there.fetch("select id from addons where code = 'storage_50gb'")
@@ -98,6 +101,8 @@ async def _last_words(there: Deployments) -> None:
         ChangePlanVersion(**of[4], plan_code="pro"),
         AttachAddon(**of[5], code="llm_5m_tokens"),
         DetachAddon(**of[6], addon_id=addon["id"]),
+        *(HoldDeployment(**each, saga_id=_SAGA) for each in of[7:]),
+        ReleaseDeployment(**of[8], saga_id=_SAGA),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,13 +27,17 @@ Row = asyncpg.Record
 
 @dataclass
 class Deployments(Sending):
-    """A migrated database with the seeded catalog. `said`: every event that `do` was given, in order."""
+    """A migrated database with the seeded catalog.
+
+    `said`: every event that `do` was given, in order; `sent`: every command.
+    """
 
     CALLER = "ann@acme.test"
 
     settings: Settings
     db: Database
     said: list[Event]
+    sent: list[Command] = field(default_factory=list)
 
     async def fetch(self, query: str, *arguments: Any) -> list[Row]:
         return await self.db.pool.fetch(query, *arguments)
@@ -46,6 +50,7 @@ class Deployments(Sending):
         async with self.db.transaction() as conn:
             outcome = await _handled(command, conn, meta)
         self.said += [event for event in outcome.events if not isinstance(event, Tombstone)]
+        self.sent += [send.command for send in outcome.commands]
         return outcome.result or {}
 
     async def refusal(self, command: Command, **how: Any) -> Refused:
