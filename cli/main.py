@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from cli import contracts, dead_letters, development, inventory, republish, running, seeding, stack, status, tail
+from cli import contracts, dead_letters, development, inventory, republish, running, sagas, seeding, stack, status, tail
 from cli.errors import explained
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ operators = (tail.tail, status.status, republish.republish, seeding.seed_catalog
 for command in (running.up, running.run, running.migrate, *operators):
     app.command()(command)
 app.add_typer(inventory.app, name="inventory")
+app.add_typer(sagas.app, name="sagas")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(stack.app, name="stack")

@@ -24,6 +24,8 @@ _BROKER_S = 5.0
 _OUTBOX_OLD_S = 60.0
 _SEEN_WITHIN_S = 20.0  # a process says every 5 s that it is there
 
+_FAILED_SAGAS = "select count(*) from sagas.v1_all_sagas where status = 'failed'"
+
 _UNWELL = {"failing": "yellow", "stale": "yellow", "held": "red", "never": "dim"}
 
 Row = dict[str, Any]
@@ -38,6 +40,7 @@ class Picture:
     coverage: list[Row] = field(default_factory=list)
     held: list[Row] = field(default_factory=list)
     slots: list[Row] = field(default_factory=list)
+    failed_sagas: int = 0
     broker: str | None = None
     """What is wrong with the broker."""
 
@@ -76,6 +79,8 @@ async def look(chosen: Settings) -> Picture:
         picture.coverage = await rows(conn, "inventory", "v1_all_coverage")
         picture.held = await rows(conn, "inventory", "v1_all_held_syncs")
         picture.slots = await rows(conn, "scheduler", "v1_all_slots")
+        if "sagas" in picture.services:
+            picture.failed_sagas = await conn.fetchval(_FAILED_SAGAS)
     return picture
 
 
@@ -101,6 +106,8 @@ def worries(picture: Picture) -> list[str]:
         f"a sync of {held['kind']} is held, {held['missing']} of {held['known']} were missing"
         for held in _open(picture)
     ]
+    if picture.failed_sagas:
+        found.append(f"{picture.failed_sagas} sagas have failed and wait for you: arcadia sagas list --status failed")
     return [*found, *map(_trouble, (kind for kind in picture.coverage if kind["status"] in ("failing", "stale")))]
 
 

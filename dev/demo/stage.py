@@ -22,6 +22,10 @@ from dev.stack.fallback import KafkaKind
 from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
 from shared.config import Settings
 
+ZONE = "apps.example.com"
+"""Where deployments get their names."""
+SPEED = 20
+"""How much faster than the real one the provider builds, so that nobody waits for it."""
 SERVICES = ("inventory", "deployments", "sagas", "provider", "scheduler", "gateway")
 _CHECKOUT = Path(__file__).parents[2]
 _READY_S = 60.0
@@ -64,6 +68,14 @@ class Caller:
     async def status(self, path: str) -> int:
         """The status of an answer, whatever it is."""
         return (await self.client.get(path)).status_code
+
+    async def there(self, path: str) -> None:
+        """Wait until something that was promised is there."""
+        for _ in range(int(_OPERATION_S / 0.1)):
+            if await self.status(path) != 404:
+                return
+            await asyncio.sleep(0.1)
+        raise DemoFailed(f"{path} is not there after {_OPERATION_S:.0f} s")
 
     async def do(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Write; where the answer is an operation, follow it to its end."""
@@ -122,6 +134,9 @@ def _environment(stack: Stack) -> dict[str, str]:
         "PATH": os.environ.get("PATH", ""),
         **stack.settings,
         "DO_API_TOKEN": "dop_v1_demo",
+        "PROVISION_DOMAIN": ZONE,
+        "PROVISION_REGION": "nyc3",
+        "PROVIDER_TIME_SCALE": str(1 / SPEED),
         "JWT_SECRETS": f'["{DEVELOPMENT_SECRET}"]',
         "GATEWAY_PORT": str(free_port()),
         "LOG_FORMAT": "console",

@@ -1,4 +1,4 @@
-"""The story: a fleet is mirrored, things change at the provider, everybody sees what is theirs; and plans are sold."""
+"""The story: a fleet is mirrored and changes, everybody sees what is theirs; plans are sold, deployments are built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from cli.tail import Wanted, messages
-from dev.demo import selling
+from dev.demo import building, selling
 from dev.demo.screen import Screen
 from dev.demo.stage import Caller, Stage
 from dev.digitalocean.control import Truth
@@ -163,5 +163,15 @@ CHAPTERS: tuple[tuple[str, str, Chapter], ...] = (
         selling.raise_the_price,
     ),
     ("8. A quiet month", "A deployment goes from state to state, where the map allows it.", selling.pause),
-    ("9. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
+    (
+        "9. A deployment is built",
+        "A droplet, a name, an entry in the inventory: seven steps, each told as it happens.",
+        building.build,
+    ),
+    (
+        "10. One that fails",
+        "The last step but one is refused, so those before it are undone, one by one.",
+        building.undo,
+    ),
+    ("11. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
 )

@@ -72,6 +72,7 @@ def test_it_says_which_process_publishes() -> None:
         ),
         (Picture(services={"inventory": health(RUNNING, outbox_age_s=300)}), "its oldest message waits for 5 min"),
         (Picture(services={"inventory": health(RUNNING, dead=2)}), "gave up on 2 messages"),
+        (Picture(failed_sagas=2), "2 sagas have failed and wait for you: arcadia sagas list --status failed"),
         (
             Picture(held=[{"kind": "droplet", "known": 300, "missing": 150, "status": "open"}]),
             "a sync of droplet is held, 150 of 300 were missing",

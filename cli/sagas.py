@@ -1,0 +1,315 @@
+"""`arcadia sagas`: what takes many steps, how far it is, and an operator's decision about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from cli import settings
+from cli.errors import Failed
+from cli.lines import printable
+from cli.operators import sight, who
+from contracts.sagas import UNFINISHED, CancelSaga, RetrySaga, SagaStatus
+
+if TYPE_CHECKING:
+    from shared.db import Connection, Database
+
+app = typer.Typer(help="What takes many steps, and how far it is.", no_args_is_help=True)
+console = Console(highlight=False, soft_wrap=True)
+
+Row = dict[str, Any]
+
+_LOOK_S = 0.3
+_ANSWER_S = 30.0
+_LOOKS = {
+    "completed": "green",
+    "skipped": "dim",
+    "compensated": "yellow",
+    "compensating": "yellow",
+    "rolled_back": "yellow",
+    "failed": "red",
+    "compensation_failed": "red",
+    "running": "cyan",
+}
+
+_LIST = """
+    select id, kind, status, plan, (saga ->> 'current_step')::int as current_step, saga #>> '{error,reason}' as reason,
+      deployment_id, tenant_id, created_at, finished_at
+    from sagas.v1_all_sagas
+    where ($1::text is null or status = $1) and ($2::text is null or kind = $2)
+      and ($3::text is null or tenant_id = $3) and ($4::text is null or starts_with(deployment_id::text, $4))
+    order by id desc limit $5 + 1
+    """
+_FIND = """
+    select *, saga #>> '{error,reason}' as reason from sagas.v1_all_sagas
+    where starts_with(id::text, $1) order by id desc limit 20
+    """
+_STEPS = "select * from sagas.v1_all_saga_steps where saga_id = $1 order by step_idx"
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="An id, or its beginning.")]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A run as it is at a moment, with its ledger."""
+
+    run: Row
+    steps: Sequence[Row]
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def over(self) -> bool:
+        return self.run["status"] not in UNFINISHED
+
+
+@app.command("list")
+def list_(
+    *,
+    status: Annotated[SagaStatus | None, typer.Option("--status", "-s", help="`failed` ones wait for you.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only this flow's.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t")] = None,
+    deployment: Annotated[str | None, typer.Option("--deployment", "-d", help="Its id, or the beginning.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 50,
+) -> None:
+    """List runs, the newest first."""
+    found = asyncio.run(_fetch(_LIST, status, kind, tenant, deployment, limit))
+    if not found:
+        console.print("none")
+        return
+    table = _table("id", "kind", "status", "step", "tenant", "deployment", "began", "took", "why")
+    now = datetime.now(UTC)
+    for row in found[:limit]:
+        table.add_row(
+            str(row["id"]),
+            row["kind"],
+            _coloured(row["status"]),
+            f"{row['current_step']} {row['plan'][row['current_step']]}",
+            printable(row["tenant_id"] or "-"),
+            str(row["deployment_id"] or "-"),
+            f"{row['created_at'].astimezone():%Y-%m-%d %H:%M:%S}",
+            _seconds(row["created_at"], row["finished_at"] or now),
+            row["reason"] or "-",
+        )
+    _print(table)
+    if len(found) > limit:
+        console.print(f"... and more: --limit {limit * 5}, or a filter (arcadia sagas list --help)", style="yellow")
+
+
+@app.command()
+def show(
+    id: Id,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends. Exit code 1: not done.")] = False,
+) -> None:
+    """Show a run: each step, how it is, and what is wrong; what the run was begun with and has found out."""
+    if not follow:
+        picture = asyncio.run(_look(id))
+        console.print(_heading(picture))
+        _print(_steps(picture))
+        _say_details(picture)
+        return
+    try:
+        last = asyncio.run(_redraw(id) if console.is_terminal else _tell(id))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if last.run["status"] == SagaStatus.COMPLETED else 1)
+
+
+@app.command()
+def cancel(id: Id) -> None:
+    """Stop a run after the step under way, and undo it. Not past its point of no return."""
+    run = asyncio.run(_ask(id, CancelSaga))
+    console.print(f"it is undone after the step under way: arcadia sagas show {run} --follow")
+
+
+@app.command()
+def retry(id: Id) -> None:
+    """Let a failed run go on: with what could not be undone, or past the point of no return. Mend the cause first."""
+    run = asyncio.run(_ask(id, RetrySaga))
+    console.print(f"it goes on: arcadia sagas show {run} --follow")
+
+
+async def _ask(wanted: str, command: type[CancelSaga | RetrySaga]) -> UUID:
+    """Put a command on the bus by the service's own outbox, and wait for its answer. Raises `Failed`."""
+    from shared.db import Database
+
+    run: UUID = (await _look(wanted)).run["id"]
+    database = await Database.of_service(settings.load(), "sagas")
+    try:
+        await _answered(database, run, command(saga_id=run))
+    finally:
+        await database.close()
+    return run
+
+
+async def _answered(database: Database, run: UUID, command: CancelSaga | RetrySaga) -> None:
+    from shared import outbox
+    from shared.ids import uuid7
+    from shared.inbox import find_outcomes
+    from shared.outbox import Sender
+    from shared.outcome import Meta, Outcome, Send
+
+    meta = Meta(uuid7(), datetime.now(UTC), actor=who(), correlation_id=run)
+    send = Send(command, id=(id := uuid7()), correlation_id=id)
+    async with database.transaction() as conn:
+        await outbox.insert(conn, Sender("sagas").rows(Outcome(commands=[send]), meta))
+    for _ in range(int(_ANSWER_S / _LOOK_S)):
+        async with database.connection() as conn:
+            outcome = (await find_outcomes(conn, [id])).get(id)
+        if outcome is not None:
+            if outcome.status != "ok":
+                raise Failed(f"{outcome.code}: {_said(outcome.detail)}\n  See: arcadia sagas show {run}")
+            return
+        await asyncio.sleep(_LOOK_S)
+    raise Failed(f"no answer within {_ANSWER_S:.0f} s; it stays asked\n  Is the service running? arcadia status")
+
+
+async def _fetch(query: str, *arguments: Any) -> list[Row]:
+    async with sight(settings.load()) as conn:
+        return [dict(row) for row in await conn.fetch(query, *arguments)]
+
+
+async def _look(wanted: str) -> Picture:
+    """The run that is meant. Raises `Failed` where none or several are."""
+    async with sight(settings.load()) as conn:
+        return await _pictured(conn, wanted)
+
+
+async def _pictured(conn: Connection, wanted: str) -> Picture:
+    run = _only(wanted, [dict(row) for row in await conn.fetch(_FIND, wanted.lower())])
+    return Picture(run, [dict(row) for row in await conn.fetch(_STEPS, run["id"])])
+
+
+def _only(wanted: str, found: Sequence[Row]) -> Row:
+    if not found:
+        raise Failed(f"no run begins with {wanted!r}\n  See: arcadia sagas list")
+    if len(found) > 1:
+        which = "\n".join(f"  {row['id']}  {row['kind']} {row['status']}" for row in found)
+        raise Failed(f"{wanted!r} is several: name one\n{which}")
+    return found[0]
+
+
+async def _redraw(wanted: str) -> Picture:
+    """Draw the run again and again until it has ended."""
+    async with sight(settings.load()) as conn:
+        picture = await _pictured(conn, wanted)
+        with Live(_drawn(picture), console=console, auto_refresh=False) as live:
+            while not picture.over:
+                await asyncio.sleep(_LOOK_S)
+                picture = await _pictured(conn, str(picture.run["id"]))
+                live.update(_drawn(picture), refresh=True)
+    return picture
+
+
+async def _tell(wanted: str) -> Picture:
+    """Print a line for all that is new, until the run has ended: for pipes."""
+    told: dict[int, tuple[str, int]] = {}
+    async with sight(settings.load()) as conn:
+        picture = await _pictured(conn, wanted)
+        while True:
+            for line in _news(picture, told):
+                console.print(line, markup=False)
+            if picture.over:
+                console.print(_heading(picture))
+                return picture
+            await asyncio.sleep(_LOOK_S)
+            picture = await _pictured(conn, str(picture.run["id"]))
+
+
+def _news(picture: Picture, told: dict[int, tuple[str, int]]) -> Iterator[str]:
+    """A line for each step that is another than was told."""
+    for step in picture.steps:
+        now = (step["status"], step["attempts"] + step["undo_attempts"])
+        if told.get(step["step_idx"]) != now:
+            told[step["step_idx"]] = now
+            yield "  ".join(cell.plain for cell in _cells(step, picture.now))
+
+
+def _drawn(picture: Picture) -> Group:
+    return Group(_heading(picture), _steps(picture))
+
+
+def _steps(picture: Picture) -> Table:
+    """A line per step, those too that have not begun."""
+    table = _table("", "step", "status", "attempts", "time", "error")
+    begun = {step["step_idx"]: step for step in picture.steps}
+    for index, name in enumerate(picture.run["plan"]):
+        if index in begun:
+            table.add_row(*_cells(begun[index], picture.now))
+        else:
+            table.add_row(Text(str(index)), Text(name, "dim"), Text("-", "dim"))
+    return table
+
+
+def _heading(picture: Picture) -> Text:
+    run = picture.run
+    said = Text.assemble((run["kind"], "bold"), " ", str(run["id"]), " ", _coloured(run["status"]))
+    said.append(f" {_seconds(run['created_at'], run['finished_at'] or picture.now)}")
+    if run["reason"]:
+        said.append(f" ({run['reason']})")
+    if run["cancel_requested"] and not picture.over:
+        said.append(" to be cancelled", "yellow")
+    return said
+
+
+def _cells(step: Row, now: datetime) -> list[Text]:
+    attempts = str(step["attempts"]) + (f" + {step['undo_attempts']} undoing" if step["undo_attempts"] else "")
+    until = step["undone_at"] or step["finished_at"] or now
+    error = step["error"] or {}
+    why = " ".join(filter(None, [error.get("code"), _said(error["detail"]) if error.get("detail") else None]))
+    return [
+        Text(str(step["step_idx"])),
+        Text(step["name"], "bold"),
+        _coloured(step["status"]),
+        Text(attempts),
+        Text(_seconds(step["started_at"], until)),
+        Text(printable(why), "red"),
+    ]
+
+
+def _say_details(picture: Picture) -> None:
+    names = ("deployment_id", "tenant_id", "actor", "created_at", "finished_at", "inputs", "context")
+    for name in names:
+        if (value := picture.run[name]) is not None:
+            console.print(printable(f"{name:<14} {_said(value)}"), markup=False)
+    if picture.run["status"] == SagaStatus.FAILED:
+        console.print(f"it waits for you: mend the cause, then arcadia sagas retry {picture.run['id']}", style="yellow")
+
+
+def _said(value: object) -> str:
+    """A value on one line."""
+    import orjson
+
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}Z"
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+
+
+def _coloured(status: str) -> Text:
+    return Text(status, _LOOKS.get(status, ""))
+
+
+def _seconds(since: datetime, until: datetime) -> str:
+    return f"{max(0.0, (until - since).total_seconds()):.1f} s"
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    # Lines may be longer than the terminal, but nothing is cut: ids and errors are there to be copied.
+    whole = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    Console(highlight=False, width=max(whole, console.width)).print(table)
