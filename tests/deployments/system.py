@@ -22,6 +22,7 @@ from shared.process import running
 from tests.deployments.world import Deployments, world
 
 _SERVICES = Path(__file__).parents[2] / "services"
+_SCHEMAS = ("inventory", "deployments", "sagas", "gateway")
 
 
 @dataclass
@@ -55,7 +56,7 @@ async def system(settings: Settings, *, gateways: int = 2, replicas: int = 2) ->
     settings = of_gateways(settings)
     async with AsyncExitStack() as stack:
         made = await stack.enter_async_context(world(settings))
-        await migrate(settings, {name: _SERVICES / name / "migrations" for name in ("deployments", "gateway")})
+        await migrate(settings, {name: _SERVICES / name / "migrations" for name in _SCHEMAS})
         for _ in range(replicas):
             await stack.enter_async_context(running(service, settings))
         doors = [await stack.enter_async_context(serving(settings)) for _ in range(gateways)]
