@@ -128,14 +128,22 @@ class Fleet:
 
     async def settled(self, count: int, seconds: float) -> None:
         """Wait until so many runs have ended, and nobody has anything left to do."""
-        unfinished = "select count(*) filter (where finished_at is null), count(*) from saga_runs"
+        unfinished = """
+            select count(*) filter (where finished_at is null), count(*),
+              array_agg(steps[current_step + 1] || ' ' || status || ' due ' || coalesce(due_at::text, '-') || ' '
+                || engine::text) filter (where finished_at is null)
+            from saga_runs
+            """
         ended: list[Any] = []
 
         async def all_ended() -> bool:
             (ended[:],) = await self.rows("sagas", unfinished)
-            return ended == [0, count]
+            return ended[:2] == [0, count]
 
-        await until(all_ended, seconds, lambda: f"{ended[0]} of {ended[1]} runs are unfinished, of {count} asked for")
+        def otherwise() -> str:
+            return f"{ended[0]} of {ended[1]} runs are unfinished, of {count} asked for: {ended[2]}"
+
+        await until(all_ended, seconds, otherwise)
         for schema in REPLICAS:
             await until(partial(self._is_idle, schema), seconds, lambda schema=schema: f"{schema} is not done")
 
