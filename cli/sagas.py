@@ -231,7 +231,7 @@ def _news(picture: Picture, told: dict[int, tuple[str, int]]) -> Iterator[str]:
         now = (step["status"], step["attempts"] + step["undo_attempts"])
         if told.get(step["step_idx"]) != now:
             told[step["step_idx"]] = now
-            yield "  ".join(cell.plain for cell in _cells(step, picture.now))
+            yield "  ".join(cell.plain for cell in _cells(step, picture.now)).rstrip()
 
 
 def _drawn(picture: Picture) -> Group:
@@ -291,7 +291,7 @@ def _said(value: object) -> str:
 
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}Z"
-    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    return str(value) if isinstance(value, str | UUID) else orjson.dumps(value, default=str).decode()
 
 
 def _coloured(status: str) -> Text:

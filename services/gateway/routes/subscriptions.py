@@ -256,7 +256,9 @@ async def change_plan(
 @post(
     "/{deployment_id:uuid}/cancel",
     status_code=200,
-    responses=write(answer(CancelAnswer, "Cancelled, or to be cancelled.", _CANCELLED), *_OF_A_SUBSCRIPTION),
+    responses=write(
+        answer(CancelAnswer, "Cancelled, or to be cancelled.", _CANCELLED), *_OF_A_SUBSCRIPTION, "deployment_busy"
+    ),
 )
 async def cancel_subscription(
     request: ApiRequest, deployment_id: FromPath[UUID], data: JSONBody[CancelRequest | None] = None, key: Key = None
