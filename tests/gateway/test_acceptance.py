@@ -16,10 +16,13 @@ class Squares:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def __call__(self, numbers: Sequence[int]) -> list[int]:
         self.batches.append(list(numbers))
         await asyncio.sleep(0.01)
+        await self.may_end.wait()
         if odd := [number for number in numbers if number % 2]:
             raise ValueError(f"odd: {odd}")
         return [number**2 for number in numbers]
@@ -80,6 +83,7 @@ async def test_in_an_outage_nobody_waits_for_it_in_turn() -> None:
 async def test_what_nobody_waits_for_any_more_is_not_done() -> None:
     """A caller who was told of an outage repeats the request."""
     work = Squares()
+    work.may_end.clear()
     together = Together(work)
     first = asyncio.create_task(together(2))
     await asyncio.sleep(0.001)
@@ -87,6 +91,7 @@ async def test_what_nobody_waits_for_any_more_is_not_done() -> None:
     await asyncio.sleep(0.001)
     for task in given_up:
         task.cancel()
+    work.may_end.set()
     assert (await first, await together(8)) == (4, 64)
     assert work.batches == [[2], [8]]
 
