@@ -12,12 +12,12 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from cli import settings
 from cli.errors import Failed
 from cli.lines import printable, short_topic, short_type
 from cli.operators import rows, schemas, sight, who
+from cli.tables import plain_table, print_whole
 
 if TYPE_CHECKING:
     from shared.db import Connection
@@ -69,14 +69,10 @@ def list_(
     if not found:
         console.print("none" if status == "all" else f"none that are {status}")
         return
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("id", "service", "when", "status", "reason", "message", "tenant", "tries", "detail"):
-        table.add_column(name, no_wrap=True)
+    table = plain_table("id", "service", "when", "status", "reason", "message", "tenant", "tries", "detail")
     for row in found:
         table.add_row(*(printable(cell) for cell in _cells(row)))
-    # Lines may be longer than the terminal, but nothing is cut: ids and reasons are there to be copied.
-    whole = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    Console(highlight=False, width=max(whole, console.width)).print(table)
+    print_whole(table)
 
 
 @app.command()

@@ -11,13 +11,13 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from cli import settings
 from cli.errors import Failed
-from cli.lines import printable
+from cli.lines import printable, said
 from cli.operators import sight
+from cli.tables import plain_table, print_whole
 
 if TYPE_CHECKING:
     from shared.db import Connection
@@ -63,7 +63,7 @@ def list_(
         console.print("none")
         return
     now = datetime.now(UTC)
-    table = _table("kind", "name", "region", "state", "size", "tenant", "seen", "id")
+    table = plain_table("kind", "name", "region", "state", "size", "tenant", "seen", "id")
     for row in found[:limit]:
         table.add_row(
             row["kind"],
@@ -75,7 +75,7 @@ def list_(
             ago(row["last_seen_at"], now),
             Text(str(row["id"]), "dim"),
         )
-    _print(table)
+    print_whole(table)
     if len(found) > limit:
         console.print(f"... and more: --limit {limit * 5}, or a filter (arcadia inventory list --help)", style="yellow")
 
@@ -88,8 +88,8 @@ def show(
     """Show one resource with what is special to its kind, whose it was when, and what happened to it."""
     row, links, past = asyncio.run(_one(wanted, events))
     shown = {name: value for name, value in row.items() if name != "attrs" and value not in (None, [])}
-    lines = [f"{name:<20} {_said(value)}" for name, value in shown.items()]
-    lines += [f"  {name:<18} {_said(value)}" for name, value in sorted(row["attrs"].items())]
+    lines = [f"{name:<20} {said(value)}" for name, value in shown.items()]
+    lines += [f"  {name:<18} {said(value)}" for name, value in sorted(row["attrs"].items())]
     lines += [_link(link) for link in links]
     if row["deployment_id"] and not links:
         parent = json.loads(row["parent"])["provider_id"]
@@ -100,21 +100,21 @@ def show(
 
 
 def _link(link: Row) -> str:
-    until = _said(link["effective_until"]) if link["effective_until"] else "now"
-    return f"{'linked':<20} {link['deployment_id'] or 'to nobody'} {_said(link['effective_from'])} - {until}"
+    until = said(link["effective_until"]) if link["effective_until"] else "now"
+    return f"{'linked':<20} {link['deployment_id'] or 'to nobody'} {said(link['effective_from'])} - {until}"
 
 
 def _event(event: Row) -> str:
-    changes = ", ".join(f"{n} {_said(c['old'])} → {_said(c['new'])}" for n, c in event["changes"].items())
+    changes = ", ".join(f"{n} {said(c['old'])} → {said(c['new'])}" for n, c in event["changes"].items())
     why = " ".join(part for part in (changes, event["reason"] and f"({event['reason']})") if part)
-    return f"{_said(event['occurred_at'])}  {event['event_type']:<10} {event['actor'] or '-'}  {why}"
+    return f"{said(event['occurred_at'])}  {event['event_type']:<10} {event['actor'] or '-'}  {why}"
 
 
 @app.command()
 def orphans() -> None:
     """List what nobody owns and still costs, the dearest first."""
     found = asyncio.run(_fetch(_ORPHANS))
-    table = _table("kind", "name", "region", "tenant", "USD a month", "why", "id")
+    table = plain_table("kind", "name", "region", "tenant", "USD a month", "why", "id")
     table.columns[4].justify = "right"
     for row in found:
         table.add_row(
@@ -127,7 +127,7 @@ def orphans() -> None:
             Text(str(row["id"]), "dim"),
         )
     if found:
-        _print(table)
+        print_whole(table)
     unpriced = sum(row["monthly_usd_cents"] is None for row in found)
     beside = f", and {unpriced} whose price is not known" if unpriced else ""
     total = sum(row["monthly_usd_cents"] or 0 for row in found)
@@ -188,25 +188,3 @@ def ago(moment: datetime, now: datetime) -> str:
         if seconds >= length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
-
-
-def _said(value: object) -> str:
-    """A value on one line."""
-    import orjson
-
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}Z"
-    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:
-        table.add_column(name, no_wrap=True)
-    return table
-
-
-def _print(table: Table) -> None:
-    # Lines may be longer than the terminal, but nothing is cut: names and ids are there to be copied.
-    whole = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    Console(highlight=False, width=max(whole, console.width)).print(table)

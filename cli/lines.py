@@ -163,3 +163,10 @@ def _shortened(text: str, length: int) -> str:
 def printable(text: str) -> str:
     """Without control characters: names are chosen by tenants, and a terminal obeys escape sequences."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def said(value: object) -> str:
+    """A value on one line, whole."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}Z"
+    return str(value) if isinstance(value, str | UUID) else orjson.dumps(value, default=str).decode()

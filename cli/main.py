@@ -7,7 +7,20 @@ import sys
 
 import typer
 
-from cli import contracts, dead_letters, development, inventory, republish, running, sagas, seeding, stack, status, tail
+from cli import (
+    contracts,
+    dead_letters,
+    development,
+    inventory,
+    orphans,
+    republish,
+    running,
+    sagas,
+    seeding,
+    stack,
+    status,
+    tail,
+)
 from cli.errors import explained
 
 app = typer.Typer(
@@ -18,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-operators = (tail.tail, status.status, republish.republish, seeding.seed_catalog)
+operators = (tail.tail, status.status, republish.republish, seeding.seed_catalog, orphans.sweep_orphans)
 for command in (running.up, running.run, running.migrate, *operators):
     app.command()(command)
 app.add_typer(inventory.app, name="inventory")

@@ -16,13 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import settings
+from cli.asking import ask
 from cli.errors import Failed
-from cli.lines import printable
-from cli.operators import sight, who
+from cli.lines import printable, said
+from cli.operators import sight
+from cli.tables import plain_table, print_whole
 from contracts.sagas import UNFINISHED, CancelSaga, RetrySaga, SagaStatus
 
 if TYPE_CHECKING:
-    from shared.db import Connection, Database
+    from shared.db import Connection
 
 app = typer.Typer(help="What takes many steps, and how far it is.", no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
@@ -86,7 +88,7 @@ def list_(
     if not found:
         console.print("none")
         return
-    table = _table("id", "kind", "status", "step", "tenant", "deployment", "began", "took", "why")
+    table = plain_table("id", "kind", "status", "step", "tenant", "deployment", "began", "took", "why")
     now = datetime.now(UTC)
     for row in found[:limit]:
         table.add_row(
@@ -100,7 +102,7 @@ def list_(
             _seconds(row["created_at"], row["finished_at"] or now),
             row["reason"] or "-",
         )
-    _print(table)
+    print_whole(table)
     if len(found) > limit:
         console.print(f"... and more: --limit {limit * 5}, or a filter (arcadia sagas list --help)", style="yellow")
 
@@ -114,7 +116,7 @@ def show(
     if not follow:
         picture = asyncio.run(_look(id))
         console.print(_heading(picture))
-        _print(_steps(picture))
+        print_whole(_steps(picture))
         _say_details(picture)
         return
     try:
@@ -139,38 +141,10 @@ def retry(id: Id) -> None:
 
 
 async def _ask(wanted: str, command: type[CancelSaga | RetrySaga]) -> UUID:
-    """Put a command on the bus by the service's own outbox, and wait for its answer. Raises `Failed`."""
-    from shared.db import Database
-
+    """Have the service decide on the run that is meant. Raises `Failed`."""
     run: UUID = (await _look(wanted)).run["id"]
-    database = await Database.of_service(settings.load(), "sagas")
-    try:
-        await _answered(database, run, command(saga_id=run))
-    finally:
-        await database.close()
+    await ask("sagas", command(saga_id=run), seconds=_ANSWER_S, see=f"arcadia sagas show {run}")
     return run
-
-
-async def _answered(database: Database, run: UUID, command: CancelSaga | RetrySaga) -> None:
-    from shared import outbox
-    from shared.ids import uuid7
-    from shared.inbox import find_outcomes
-    from shared.outbox import Sender
-    from shared.outcome import Meta, Outcome, Send
-
-    meta = Meta(uuid7(), datetime.now(UTC), actor=who(), correlation_id=run)
-    send = Send(command, id=(id := uuid7()), correlation_id=id)
-    async with database.transaction() as conn:
-        await outbox.insert(conn, Sender("sagas").rows(Outcome(commands=[send]), meta))
-    for _ in range(int(_ANSWER_S / _LOOK_S)):
-        async with database.connection() as conn:
-            outcome = (await find_outcomes(conn, [id])).get(id)
-        if outcome is not None:
-            if outcome.status != "ok":
-                raise Failed(f"{outcome.code}: {_said(outcome.detail)}\n  See: arcadia sagas show {run}")
-            return
-        await asyncio.sleep(_LOOK_S)
-    raise Failed(f"no answer within {_ANSWER_S:.0f} s; it stays asked\n  Is the service running? arcadia status")
 
 
 async def _fetch(query: str, *arguments: Any) -> list[Row]:
@@ -240,7 +214,7 @@ def _drawn(picture: Picture) -> Group:
 
 def _steps(picture: Picture) -> Table:
     """A line per step, those too that have not begun."""
-    table = _table("", "step", "status", "attempts", "time", "error")
+    table = plain_table("", "step", "status", "attempts", "time", "error")
     begun = {step["step_idx"]: step for step in picture.steps}
     for index, name in enumerate(picture.run["plan"]):
         if index in begun:
@@ -252,20 +226,20 @@ def _steps(picture: Picture) -> Table:
 
 def _heading(picture: Picture) -> Text:
     run = picture.run
-    said = Text.assemble((run["kind"], "bold"), " ", str(run["id"]), " ", _coloured(run["status"]))
-    said.append(f" {_seconds(run['created_at'], run['finished_at'] or picture.now)}")
+    heading = Text.assemble((run["kind"], "bold"), " ", str(run["id"]), " ", _coloured(run["status"]))
+    heading.append(f" {_seconds(run['created_at'], run['finished_at'] or picture.now)}")
     if run["reason"]:
-        said.append(f" ({run['reason']})")
+        heading.append(f" ({run['reason']})")
     if run["cancel_requested"] and not picture.over:
-        said.append(" to be cancelled", "yellow")
-    return said
+        heading.append(" to be cancelled", "yellow")
+    return heading
 
 
 def _cells(step: Row, now: datetime) -> list[Text]:
     attempts = str(step["attempts"]) + (f" + {step['undo_attempts']} undoing" if step["undo_attempts"] else "")
     until = step["undone_at"] or step["finished_at"] or now
     error = step["error"] or {}
-    why = " ".join(filter(None, [error.get("code"), _said(error["detail"]) if error.get("detail") else None]))
+    why = " ".join(filter(None, [error.get("code"), said(error["detail"]) if error.get("detail") else None]))
     return [
         Text(str(step["step_idx"])),
         Text(step["name"], "bold"),
@@ -280,18 +254,9 @@ def _say_details(picture: Picture) -> None:
     names = ("deployment_id", "tenant_id", "actor", "created_at", "finished_at", "inputs", "context")
     for name in names:
         if (value := picture.run[name]) is not None:
-            console.print(printable(f"{name:<14} {_said(value)}"), markup=False)
+            console.print(printable(f"{name:<14} {said(value)}"), markup=False)
     if picture.run["status"] == SagaStatus.FAILED:
         console.print(f"it waits for you: mend the cause, then arcadia sagas retry {picture.run['id']}", style="yellow")
-
-
-def _said(value: object) -> str:
-    """A value on one line."""
-    import orjson
-
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}Z"
-    return str(value) if isinstance(value, str | UUID) else orjson.dumps(value, default=str).decode()
 
 
 def _coloured(status: str) -> Text:
@@ -300,16 +265,3 @@ def _coloured(status: str) -> Text:
 
 def _seconds(since: datetime, until: datetime) -> str:
     return f"{max(0.0, (until - since).total_seconds()):.1f} s"
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:
-        table.add_column(name, no_wrap=True)
-    return table
-
-
-def _print(table: Table) -> None:
-    # Lines may be longer than the terminal, but nothing is cut: ids and errors are there to be copied.
-    whole = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    Console(highlight=False, width=max(whole, console.width)).print(table)

@@ -16,6 +16,7 @@ from rich.text import Text
 from cli import services, settings
 from cli.errors import explained
 from cli.operators import rows, schemas, sight
+from cli.tables import plain_table
 
 if TYPE_CHECKING:
     from shared.config import Settings
@@ -130,7 +131,7 @@ def draw(picture: Picture, now: datetime) -> list[Table | Text]:
 
 
 def _services(picture: Picture) -> Table:
-    table = _table("service", "up", "memory", "outbox", "oldest", "queued", "running", "held", "dead", "lag")
+    table = plain_table("service", "up", "memory", "outbox", "oldest", "queued", "running", "held", "dead", "lag")
     for name, row in picture.services.items():
         reports = [process["report"] for process in row["processes"]]
         table.add_row(
@@ -153,7 +154,7 @@ def _relays(picture: Picture) -> Table:
     led: dict[str, list[str]] = {}
     for name, row in picture.services.items():
         led.setdefault(_leader(row["processes"]), []).append(name)
-    table = _table("relay", "publishes for")
+    table = plain_table("relay", "publishes for")
     table.columns[-1].no_wrap = False
     for leader, names in led.items():
         table.add_row(Text(leader, "bold"), ", ".join(names))
@@ -169,7 +170,7 @@ def _leader(processes: Sequence[Row]) -> str:
 
 def _inventory(picture: Picture, now: datetime) -> Table:
     """How fresh what is known of each kind is."""
-    table = _table("inventory", "resources", "status", "complete", "last walk", "result")
+    table = plain_table("inventory", "resources", "status", "complete", "last walk", "result")
     for kind in sorted(picture.coverage, key=lambda kind: str(kind["kind"])):
         table.add_row(
             Text(kind["kind"], "bold"),
@@ -183,7 +184,7 @@ def _inventory(picture: Picture, now: datetime) -> Table:
 
 
 def _schedule(picture: Picture, now: datetime) -> Table:
-    table = _table("schedule", "cron", "last", "next")
+    table = plain_table("schedule", "cron", "last", "next")
     for slot in sorted(picture.slots, key=lambda slot: slot["next_at"]):
         due = slot["next_at"]
         table.add_row(
@@ -192,13 +193,6 @@ def _schedule(picture: Picture, now: datetime) -> Table:
             _before(slot["fired_at"], now) if slot["fired_at"] else "never",
             f"in {_ago((due - now).total_seconds())}" if due > now else Text("due", "yellow"),
         )
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name, no_wrap=True)
     return table
 
 

@@ -36,15 +36,22 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 async def database_url(stack: Stack) -> AsyncIterator[str]:
-    """A fresh, empty database; dropped when the test passes, kept with its address on screen when it fails."""
+    """A fresh, empty database, for one test; dropped after it."""
+    url = await new_database(stack)
+    yield url
+    admin = await asyncpg.connect(stack.database_url)
+    with suppress(asyncpg.PostgresError):
+        await admin.execute(f'drop database "{urlsplit(url).path[1:]}" with (force)')
+    await admin.close()
+
+
+async def new_database(stack: Stack) -> str:
+    """The address of a fresh, empty database, which is there for as long as the stack."""
     name = f"test_{uuid7().hex}"
     admin = await asyncpg.connect(stack.database_url)
     await admin.execute(f'create database "{name}"')
-    parts = urlsplit(stack.database_url)
-    yield urlunsplit(parts._replace(path=f"/{name}"))
-    with suppress(asyncpg.PostgresError):
-        await admin.execute(f'drop database "{name}" with (force)')
     await admin.close()
+    return urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
 
 
 def settings_for(stack: Stack, database_url: str) -> Settings:

@@ -91,6 +91,17 @@ class Progress:
             self._ledger[id, entry.step] = merged(self._ledger.get((id, entry.step)), entry)
         return Outcome(events=_told(stored.run, after), commands=_commands(after, advanced))
 
+    def take_all(self, signals: Sequence[tuple[UUID, Signal | None]]) -> list[Outcome | Refused]:
+        """Let runs go on, those that are known, in this order."""
+        return [self.take(id, signal) if signal and id in self.runs else Outcome() for id, signal in signals]
+
+    def goes_on(self, ids: Sequence[UUID]) -> bool:
+        """Whether all of these runs change, so that writing them also tells whether they were the newest.
+
+        Where one does not heed a signal, that may be for what another replica has made of it since.
+        """
+        return self._changed.issuperset(ids)
+
     def begun(self, id: UUID) -> dict[str, Any]:
         """A run that has just begun, as callers of the API get it."""
         stored = self.runs[id]
@@ -216,16 +227,18 @@ async def go_on(
 
     At first by what is remembered of them: then there is nothing to be asked before what is to be written.
     """
+    now = received[0].meta.now
     signals = [_signal(each.message) for each in received]
     ids = sorted({id for id, signal in signals if signal})
-    runs = memory.recall(ids) if isinstance(conn, Unbegun) else None
-    if runs is None:
+    remembered = memory.recall(ids) if isinstance(conn, Unbegun) else None
+    progress = Progress(flows, remembered or {}, now)
+    said = progress.take_all(signals)
+    if not progress.goes_on(ids):
         memory.forget(ids)
-        runs = await store.lock_runs(conn, ids)
-    progress = Progress(flows, runs, received[0].meta.now)
-    said = [progress.take(id, signal) if signal and id in runs else Outcome() for id, signal in signals]
+        progress = Progress(flows, await store.lock_runs(conn, ids), now)
+        said = progress.take_all(signals)
     afterwards(conn, partial(memory.keep, await progress.write(conn)))
-    return list(said)
+    return said
 
 
 def _signal(message: Reply | TimerDue) -> tuple[UUID, Signal | None]:

@@ -7,14 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -24,7 +22,7 @@ from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.stack import Stack, free_port
 from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
 from shared.config import Settings
-from tests.conftest import settings_for
+from tests.conftest import new_database, settings_for
 
 CHECKOUT = Path(__file__).parents[2]
 FLEET = 7
@@ -120,14 +118,9 @@ class Installation:
 
 
 @pytest.fixture(scope="session")
-async def lasting_database(stack: Stack) -> AsyncIterator[str]:
+async def lasting_database(stack: Stack) -> str:
     """A database for the whole session."""
-    name = f"test_cli_{os.getpid()}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f'create database "{name}"')
-    yield urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
-    await admin.execute(f'drop database "{name}" with (force)')
-    await admin.close()
+    return await new_database(stack)
 
 
 @pytest.fixture(scope="session")

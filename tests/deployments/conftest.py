@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from dev.stack import Stack
 from shared.config import Settings
-from tests.conftest import settings_for
+from tests.conftest import new_database, settings_for
 from tests.deployments.world import Deployments, world
 
 
 @pytest.fixture(scope="session")
 async def shared_deployments(stack: Stack) -> AsyncIterator[Deployments]:
     """One for all tests that need no empty tables: each makes deployments and plans of its own names."""
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute("create database test_deployments")
-    await admin.close()
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path="/test_deployments"))
-    async with world(settings_for(stack, url)) as made:
+    async with world(settings_for(stack, await new_database(stack))) as made:
         yield made
 
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -33,7 +34,9 @@ from tests.ledger.world import Replica, until
 
 Row = asyncpg.Record
 
-REPLICAS = {"sagas": 2, "provider": 2, "deployments": 1, "inventory": 1, "gateway": 1}
+SERVICES = ("sagas", "provider", "deployments", "inventory", "gateway")
+"""Two processes of each."""
+
 ZONE = "apps.example.com"
 SPEED = 20
 """How fast the provider's time runs, and how much shorter the service waits."""
@@ -144,7 +147,7 @@ class Fleet:
             return f"{ended[0]} of {ended[1]} runs are unfinished, of {count} asked for: {ended[2]}"
 
         await until(all_ended, seconds, otherwise)
-        for schema in REPLICAS:
+        for schema in SERVICES:
             await until(partial(self._is_idle, schema), seconds, lambda schema=schema: f"{schema} is not done")
 
     async def _is_idle(self, schema: str) -> bool:
@@ -157,17 +160,15 @@ async def fleet(settings: Settings, stand_in: RunningStandIn, logs: Path) -> Asy
     """All services, each as its own processes; they end with the block."""
     await migrate(settings, migrations())
     async with AsyncExitStack() as stack:
-        schemas = {name: await Database.of_service(settings, name) for name in REPLICAS}
+        schemas = {name: await Database.of_service(settings, name) for name in SERVICES}
         for database in schemas.values():
             stack.push_async_callback(database.close)
         control = await stack.enter_async_context(stand_in.control())
         there = Fleet(schemas, control, logs)
         stack.callback(_kill_all, there.replicas)
-        also = _environment(stand_in)
-        for name, count in REPLICAS.items():
-            for n in range(count):
-                log = logs / f"{name}-{n}.log"
-                there.replicas.append(Replica(name, settings, log, module="tests.replica", also=also))
+        for name, n in product(SERVICES, range(2)):
+            log, also = logs / f"{name}-{n}.log", _environment(stand_in)
+            there.replicas.append(Replica(name, settings, log, module="tests.replica", also=also))
         yield there
 
 

@@ -18,7 +18,7 @@ from dev.stack import Stack
 from shared.db import OUTAGES
 from shared.ids import uuid7
 from tests.conftest import settings_for
-from tests.faults.fleet import REPLICAS, STAND_IN, UNSETTLED_S, ZONE, Fleet, Row, Wanted, fleet, wanted, weather
+from tests.faults.fleet import SERVICES, STAND_IN, UNSETTLED_S, ZONE, Fleet, Row, Wanted, fleet, wanted, weather
 from tests.faults.storm import FleetStorm
 
 UNDONE = {"mark", "create_droplet", "link_resource", "point_dns"}
@@ -186,5 +186,5 @@ async def _check_ledgers(there: Fleet) -> None:
     assert all(row["undone"] for row in operations if row["status"] == "cancelled")
     made = Counter(row["target"] for row in operations if row["kind"] == "create-droplet" and row["target"])
     assert max(made.values()) == 1
-    for schema in REPLICAS:
+    for schema in SERVICES:
         assert not await there.rows(schema, "select * from dead_letters"), schema

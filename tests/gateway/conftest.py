@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import asyncpg
 import httpx
 import pytest
 
@@ -15,9 +14,8 @@ from services.gateway.app import serving
 from services.gateway.gateway import Gateway
 from services.sagas.app import service as sagas
 from shared.config import Settings
-from shared.ids import uuid7
 from shared.process import running
-from tests.conftest import settings_for
+from tests.conftest import new_database, settings_for
 from tests.gateway.answering import answering, sweeping
 from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client, world
 
@@ -25,11 +23,7 @@ from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client, world
 @pytest.fixture(scope="package")
 async def there(stack: Stack) -> AsyncIterator[World]:
     """A database with a fleet, for all tests of the gateway."""
-    name = f"test_{uuid7().hex}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f'create database "{name}"')
-    await admin.close()
-    async with world(settings_for(stack, f"{stack.database_url.rpartition('/')[0]}/{name}")) as made:
+    async with world(settings_for(stack, await new_database(stack))) as made:
         yield made
 
 

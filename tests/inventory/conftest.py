@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.stack import Stack
 from shared.config import Settings
-from tests.conftest import settings_for
+from tests.conftest import new_database, settings_for
 from tests.inventory.world import Inventory, at_the_stand_in, service_with, world
 
 
@@ -25,11 +23,7 @@ def provider() -> Iterator[RunningStandIn]:
 @pytest.fixture(scope="session")
 async def shared_inventory(stack: Stack, provider: RunningStandIn) -> AsyncIterator[Inventory]:
     """The service, for all tests that let their jobs come to an end."""
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute("create database test_inventory")
-    await admin.close()
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path="/test_inventory"))
-    settings = at_the_stand_in(settings_for(stack, url), provider.url)
+    settings = at_the_stand_in(settings_for(stack, await new_database(stack)), provider.url)
     async with provider.control() as control, world(settings, control) as inventory:
         yield inventory
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.stack import Stack
 from shared.config import Settings
-from tests.conftest import settings_for
+from tests.conftest import new_database, settings_for
 from tests.provider.world import Provisioning, at_the_stand_in, service_with, world
 
 
@@ -25,11 +23,7 @@ def stand_in() -> Iterator[RunningStandIn]:
 @pytest.fixture(scope="session")
 async def shared_provisioning(stack: Stack, stand_in: RunningStandIn) -> AsyncIterator[Provisioning]:
     """The service, for all tests that let their jobs come to an end."""
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute("create database test_provider")
-    await admin.close()
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path="/test_provider"))
-    settings = at_the_stand_in(settings_for(stack, url), stand_in.url)
+    settings = at_the_stand_in(settings_for(stack, await new_database(stack)), stand_in.url)
     async with stand_in.control() as control, world(settings, control) as provisioning:
         yield provisioning
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 import structlog
 
 from dev.stack import Stack
 from shared import log
 from shared.config import Settings
-from shared.ids import uuid7
-from tests.conftest import settings_for
+from tests.conftest import new_database, settings_for
 from tests.ledger.world import World, world
 from tests.runtime.probe import Probe, at_work, probing
 
@@ -29,7 +26,7 @@ def plain_logs() -> None:
 async def probe(stack: Stack) -> AsyncIterator[Probe]:
     """The probe service at work, shared: use names of your own."""
     # These tests make many dead letters; those about the limit have worlds of their own.
-    settings = (await _settings(stack)).model_copy(update={"dead_letter_limit": 1000})
+    settings = settings_for(stack, await new_database(stack)).model_copy(update={"dead_letter_limit": 1000})
     async with probing(settings) as probe, at_work(probe):
         yield probe
 
@@ -37,18 +34,9 @@ async def probe(stack: Stack) -> AsyncIterator[Probe]:
 @pytest.fixture(scope="module")
 async def replicas(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Two replicas of the ledger as processes, shared by a module."""
-    async with world(await _settings(stack), tmp_path_factory.mktemp("logs")) as there:
+    async with world(settings_for(stack, await new_database(stack)), tmp_path_factory.mktemp("logs")) as there:
         there.start("ledger", 2)
         yield there
-
-
-async def _settings(stack: Stack) -> Settings:
-    """Settings with a fresh database, for longer than a test."""
-    name = f"test_{uuid7().hex}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f'create database "{name}"')
-    await admin.close()
-    return settings_for(stack, urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}")))
 
 
 @pytest.fixture

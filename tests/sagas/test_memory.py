@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
-from contracts.sagas import SagaStatus
+from contracts.message import Message, Reply
+from contracts.sagas import SagaStatus, StartSaga
+from services.sagas import handlers
 from services.sagas.domain import Run
+from services.sagas.flows import FLOWS
 from services.sagas.memory import Memory
 from services.sagas.store import Stored
+from shared.config import Settings
 from shared.ids import uuid7
-from tests.sagas.world import Sagas
+from shared.outbox import insert_with_claims
+from shared.outcome import Meta, Outcome, Received
+from tests.sagas.world import Sagas, world
 
 
 def stored(status: SagaStatus = SagaStatus.RUNNING) -> Stored:
@@ -45,3 +52,37 @@ async def test_a_run_that_somebody_else_has_written_meanwhile_is_read(sagas: Sag
     run = await sagas.ended(id)
     assert (run["status"], run["error"]["reason"]) == ("rolled_back", "cancelled")
     assert set(await sagas.statuses(id)) == {"compensated"}
+
+
+class Replica:
+    """A replica of the service, with a memory of its own, that is given one message at a time."""
+
+    def __init__(self, sagas: Sagas) -> None:
+        self._sagas = sagas
+        self._memory = Memory()
+
+    async def handle(self, message: Message) -> UUID:
+        """Gives the id of the command that goes out for it."""
+        now = datetime.now(UTC)
+        handle = handlers.start_sagas if isinstance(message, StartSaga) else handlers.go_on
+        async with self._sagas.db.unbegun() as conn:
+            (said,) = await handle(FLOWS, self._memory, [Received(message, Meta(uuid7(), now))], conn)  # type: ignore[arg-type]
+            assert await insert_with_claims(conn, [], [], now)
+        assert isinstance(said, Outcome)
+        (send,) = said.commands
+        assert send.id
+        return send.id
+
+
+def answer(saga_id: UUID, command_id: UUID) -> Reply:
+    return Reply(command_id=command_id, command_type="echo", correlation_id=saga_id, status="ok", result={"said": ""})
+
+
+async def test_an_answer_to_what_another_replica_has_asked_is_heard(settings: Settings) -> None:
+    """Its partition was elsewhere for a while: the step that waits is not the one that is remembered."""
+    async with world(settings) as there:
+        one, other, id = Replica(there), Replica(there), uuid7()
+        first = await one.handle(StartSaga(saga_id=id, kind="exercise", inputs={"steps": ["echo"] * 4}))
+        second = await other.handle(answer(id, first))
+        third = await one.handle(answer(id, second))
+    assert len({first, second, third}) == 3
