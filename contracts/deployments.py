@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts import topics
 from contracts.message import Command, Contract, Event
@@ -171,6 +171,12 @@ class CreateDeployment(Command):
     trial: bool = False
     saga_id: UUID | None = Field(default=None, description="The saga that provisions it. None: it is there already.")
     provision: Provisioning | None = Field(default=None, description="What that saga is to build.")
+
+    @model_validator(mode="after")
+    def _is_built_by_a_saga(self) -> Self:
+        if self.provision is not None and self.saga_id is None:
+            raise ValueError("provision needs the saga_id of the saga that is to build it")
+        return self
 
     def key(self) -> str:
         return f"{self.tenant_id}:{self.slug}"

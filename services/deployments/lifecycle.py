@@ -152,6 +152,12 @@ async def _follow(conn: Connection, moves: Sequence[tuple[Locked, Wish]], now: d
 
 
 def require(locked: Locked, wish: Wish) -> None:
+    """Raise `Refused` where a wish is not allowed, or not now."""
+    require_allowed(locked, wish)
+    require_free(locked, wish.saga_id)
+
+
+def require_allowed(locked: Locked, wish: Wish) -> None:
     """Raise `Refused` where a wish is not allowed."""
     row = locked.row
     its_saga = wish.saga_id is not None and wish.saga_id == row["saga_id"]
@@ -170,7 +176,6 @@ def require(locked: Locked, wish: Wish) -> None:
             raise Refused("forbidden", **between, message=f"That is not for a {wish.authority} to ask.")
         case Verdict.HELD_BY_OPERATOR:
             raise Refused("billing_action_suspended", **between)
-    require_free(locked, wish.saga_id)
 
 
 def require_free(locked: Locked, saga_id: UUID | None) -> None:

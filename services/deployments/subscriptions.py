@@ -188,7 +188,7 @@ async def cancel_subscription(cmd: CancelSubscription, conn: Connection, meta: M
     if cmd.at == "now":
         await lifecycle.move(conn, locked, wish, meta.now)
         return await _end_told(conn, locked, subscription)
-    lifecycle.require(locked, wish)
+    lifecycle.require_allowed(locked, wish)
     if subscription["cancel_at"] is None or takes_over(cmd.authority, Authority(subscription["cancel_authority"])):
         id, at = subscription["id"], subscription["current_period_end"]
         await subscription_store.mark_cancel_at(conn, id, at, meta.actor, cmd.authority)

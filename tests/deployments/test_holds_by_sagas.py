@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import ValidationError
 
 from contracts.deployments import (
     Authority,
@@ -201,6 +202,7 @@ async def test_what_moves_nothing_is_done_meanwhile(deployments: Deployments) ->
         (AttachAddon, {"code": "llm_5m_tokens"}, "SubscriptionAddonAttached"),
         (DetachAddon, {"addon_id": storage}, "SubscriptionAddonDetached"),
         (UpdateDeployment, {"display_name": "Another"}, "DeploymentUpdated"),
+        (CancelSubscription, {"at": "period_end"}, "SubscriptionCancellationRequested"),
     ):
         await acme.ask(command, **fields)
         assert types(acme.told) == [told]
@@ -378,6 +380,11 @@ async def test_a_deployment_that_is_to_be_built_is_created_together_with_its_sag
     inputs = ProvisionInputs.model_validate(start.inputs)
     assert (inputs.deployment_id, inputs.tenant_id, inputs.slug) == (id, "acme", command.slug)
     assert Provisioning.model_validate(inputs.model_dump(include=set(Provisioning.model_fields))) == SMALL
+
+
+def test_what_a_saga_is_to_build_is_refused_without_its_saga() -> None:
+    with pytest.raises(ValidationError, match="provision needs the saga_id"):
+        CreateDeployment(tenant_id="acme", slug="app", display_name="App", provision=SMALL)
 
 
 async def test_a_creation_that_is_refused_begins_no_saga(deployments: Deployments) -> None:
