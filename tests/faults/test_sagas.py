@@ -37,7 +37,6 @@ async def there(own_stack: Stack, stand_in: RunningStandIn, tmp_path: Path) -> A
         yield there
 
 
-@pytest.mark.long  # now and then some runs are still waiting when its time is over, and it is not known yet for what
 @pytest.mark.timeout(300)
 async def test_a_storm_leaves_every_provisioning_whole_or_undone(there: Fleet, own_stack: Stack) -> None:
     await _weather(there, own_stack, runs=30, faults=8, seed=20261127)
