@@ -321,7 +321,7 @@ class Batch:
             self.written = await outbox.insert_with_outcomes(self._conn, self.rows, self._recorded, self._now)
 
     async def _write_with_claims(self) -> None:
-        if not (self._guarded or self.rows or self._has_writings):  # events that cause nothing: a lighter question
+        if not (self._guarded or self.rows or self._writes):  # events that cause nothing: a lighter question
             if await dead_letters.is_anything_held(self._conn):
                 raise CareNeeded
             return
@@ -331,8 +331,8 @@ class Batch:
             raise CareNeeded
 
     @property
-    def _has_writings(self) -> bool:
-        return isinstance(self._conn, Unbegun) and bool(self._conn.writings)
+    def _writes(self) -> bool:
+        return isinstance(self._conn, Unbegun) and self._conn.writing is not None
 
     async def _write_held(self) -> None:
         if self._hold:

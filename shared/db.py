@@ -201,18 +201,27 @@ class Writing:
 
 
 async def write(conn: Connection, writing: Writing) -> None:
-    """Write this: with the last statement of a transaction that has not begun yet, else now.
+    """Write this: now, but where nothing was asked yet with the last statement, which may be the only one then.
 
     Where it does not hold, nothing of the transaction is; its batch is handled again, with care.
     """
-    if isinstance(conn, Unbegun):
-        conn.writings.append(writing)
+    if not isinstance(conn, Unbegun):
+        await _write_now(conn, writing)
+    elif conn.nothing_asked and conn.writing is None:
+        conn.writing = writing
     else:
-        await conn.execute(f"with {writing.ctes} select 1 / ({writing.holds})::int", *writing.arguments)
+        if before := conn.writing:
+            conn.writing = None
+            await _write_now(conn, before)
+        await _write_now(conn, writing)
+
+
+async def _write_now(conn: Connection, writing: Writing) -> None:
+    await conn.execute(f"with {writing.ctes} select 1 / ({writing.holds})::int", *writing.arguments)
 
 
 def afterwards(conn: Connection, do: Callable[[], None]) -> None:
-    """Do something once this transaction is committed, if it is the first attempt at it."""
+    """Do something once this transaction is committed, if it is one that is begun without care."""
     if isinstance(conn, Unbegun):
         conn.afterwards.append(do)
 
@@ -220,12 +229,12 @@ def afterwards(conn: Connection, do: Callable[[], None]) -> None:
 class Unbegun:
     """A connection whose transaction begins with the first thing that is asked of it.
 
-    What is asked only once need not be in one: that one statement is a transaction by itself (`alone`). `writings` go
+    What is asked only once need not be in one: that one statement is a transaction by itself (`last`). `writing` goes
     with it. `afterwards`: what is to be done once it is committed.
     """
 
     def __init__(self, connection: Plain) -> None:
-        self.writings: list[Writing] = []
+        self.writing: Writing | None = None
         self.afterwards: list[Callable[[], None]] = []
         self._connection = connection
         self._transaction: Transaction | None = None
@@ -238,7 +247,12 @@ class Unbegun:
             self._transaction = transaction
         return self._connection
 
-    async def alone(self, query: str, *arguments: Any) -> list[Any]:
+    @property
+    def nothing_asked(self) -> bool:
+        """Whether the transaction has not begun."""
+        return self._transaction is None
+
+    async def last(self, query: str, *arguments: Any) -> list[Any]:
         """Ask the last thing: by itself, where nothing was asked before."""
         return await self._connection.fetch(query, *arguments)
 

@@ -201,16 +201,16 @@ async def insert_with_claims(
     is written, and what was written before is worth nothing.
     """
     since = time.monotonic()
-    ask, writings = (conn.alone, conn.writings) if isinstance(conn, Unbegun) else (conn.fetch, [])
+    ask, writing = (conn.last, conn.writing) if isinstance(conn, Unbegun) else (conn.fetch, None)
     try:
         (inserted,) = await ask(
-            _claiming(tuple((each.ctes, each.holds, len(each.arguments)) for each in writings)),
+            _claiming(writing.ctes, writing.holds) if writing else _claiming(),
             *_columns(rows),
             *inbox.claim_columns([envelope for envelope, _ in decided], now),
             *inbox.outcome_columns([outcome for _, outcome in decided]),
             now,
             len(rows) <= _MOST_KNOWN,
-            *(argument for each in writings for argument in each.arguments),
+            *(writing.arguments if writing else ()),
         )
     except (UniqueViolationError, DivisionByZeroError):
         return None
@@ -218,16 +218,11 @@ async def insert_with_claims(
 
 
 @cache
-def _claiming(writings: tuple[tuple[str, str, int], ...]) -> str:
-    """The statement, with what the handlers have to write: CTEs, what must hold of them, how many parameters.
+def _claiming(ctes: str | None = None, holds: str = "true") -> str:
+    """The statement, with what a handler has to write: its CTEs, and what must hold of them.
 
     It fails by a division by zero where something does not hold, so that it is all or nothing also by itself.
     """
-    ctes, holds, first = "", "", 18
-    for its_ctes, its_holds, count in writings:
-        ctes += f", {_renumbered(its_ctes, first)}"
-        holds += f", 1 / ({_renumbered(its_holds, first)})::int"
-        first += count
     return f"""
         with claimed as (
           insert into inbox (id, type, tenant_id, correlation_id, reply_to, expires_at,
@@ -239,8 +234,9 @@ def _claiming(writings: tuple[tuple[str, str, int], ...]) -> str:
         sent as (
           insert into outbox (id, aggregatetype, aggregateid, type, payload)
           select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
-          returning id, position){ctes}
-        select {WRITTEN}, 1 / (not exists (select from dead_letters where status = 'held'))::int{holds}
+          returning id, position){f", {_renumbered(ctes, 18)}" if ctes else ""}
+        select {WRITTEN}, 1 / (not exists (select from dead_letters where status = 'held'))::int,
+          1 / ({_renumbered(holds, 18)})::int
         from sent where $17
         """
 

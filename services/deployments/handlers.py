@@ -22,6 +22,7 @@ from contracts.deployments import (
 )
 from contracts.sagas import SagaStatus, SagaSummary, StartSaga
 from services.deployments import lifecycle, store
+from services.deployments.domain import ENDED
 from services.deployments.lifecycle import Locked, Wish, state_of
 from services.deployments.store import Row
 from services.deployments.subscriptions import withdraw
@@ -109,8 +110,18 @@ def _told(deployment: Locked) -> Outcome:
 
 
 def _is_done(locked: Locked, wish: Wish) -> bool:
-    """Whether the saga that asks has brought the deployment there itself, and only not heard of it."""
-    return wish.saga_id is not None and locked.row["last_saga_id"] == wish.saga_id and locked.state is wish.to_state
+    """Whether the saga that asks has made its move before, and only not heard of it: others may have moved it on since.
+
+    Only time takes a deployment out of a saga's hand without its move, and that ends it.
+    """
+    if wish.saga_id is None or not _has_let_go(locked, wish.saga_id):
+        return False
+    return locked.state is wish.to_state or locked.state not in ENDED
+
+
+def _has_let_go(locked: Locked, saga_id: UUID) -> bool:
+    """Whether a saga was the last that let the deployment go."""
+    return locked.row["saga_id"] is None and locked.row["last_saga_id"] == saga_id
 
 
 async def hold_deployment(cmd: HoldDeployment, conn: Connection, meta: Meta) -> Outcome:
@@ -118,6 +129,8 @@ async def hold_deployment(cmd: HoldDeployment, conn: Connection, meta: Meta) -> 
     locked = await lifecycle.lock(conn, cmd, meta)
     lifecycle.require_free(locked, cmd.saga_id)
     if locked.row["saga_id"] is None:
+        if _has_let_go(locked, cmd.saga_id):
+            raise Refused("saga_is_over", saga_id=str(cmd.saga_id), message="It has let the deployment go before.")
         if cmd.to_state is not None:
             lifecycle.require(locked, Wish(cmd.to_state, cmd.authority, meta.actor, saga_id=cmd.saga_id))
         locked.row = await store.mark_held(conn, locked.row["id"], cmd.saga_id)
@@ -135,8 +148,10 @@ async def release_deployment(cmd: ReleaseDeployment, conn: Connection, meta: Met
             wish = Wish(DeploymentState.CANCELLED, Authority.SAGA, meta.actor, _NOT_BUILT, saga_id=cmd.saga_id)
             await lifecycle.move(conn, locked, wish, meta.now)
         else:
-            locked.row = await store.mark_held(conn, locked.row["id"], None)
+            locked.row = await store.mark_let_go(conn, locked.row["id"], cmd.saga_id)
             locked.events.append(DeploymentReleased(deployment=state_of(locked.row)))
+    elif locked.row["saga_id"] is None:
+        await store.mark_over(conn, locked.row["id"], cmd.saga_id)
     return Outcome(result={"deployment": locked.summary()}, events=locked.events)
 
 

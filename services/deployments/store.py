@@ -119,7 +119,25 @@ async def update_deployment(
     return rows[0]
 
 
-async def mark_held(conn: Connection, deployment_id: UUID, saga_id: UUID | None) -> Row:
+async def mark_let_go(conn: Connection, deployment_id: UUID, saga_id: UUID) -> Row:
+    """Note that the saga which has a deployment in hand lets it go as it is."""
+    rows: list[Row] = await conn.fetch(
+        """
+        update cloud_deployments set saga_id = null, last_saga_id = $2, version = version + 1
+        where id = $1 returning *
+        """,
+        deployment_id,
+        saga_id,
+    )
+    return rows[0]
+
+
+async def mark_over(conn: Connection, deployment_id: UUID, saga_id: UUID) -> None:
+    """Note that a saga is over which did not have a deployment in hand: it shall not get it any more."""
+    await conn.execute("update cloud_deployments set last_saga_id = $2 where id = $1", deployment_id, saga_id)
+
+
+async def mark_held(conn: Connection, deployment_id: UUID, saga_id: UUID) -> Row:
     """Note which saga has a deployment in hand."""
     rows: list[Row] = await conn.fetch(
         "update cloud_deployments set saga_id = $2, version = version + 1 where id = $1 returning *",

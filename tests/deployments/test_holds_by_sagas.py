@@ -261,7 +261,7 @@ async def test_what_is_let_go_is_as_it_was_and_anybodys_to_move(deployments: Dep
 async def test_letting_go_is_never_refused_and_again_does_nothing(deployments: Deployments) -> None:
     acme, saga = await held(deployments)
     free = await customer(deployments)
-    for nobodys in (Saga(Customer(deployments, uuid4())), Saga(free), Saga(acme), Saga(acme, TENANT)):
+    for nobodys in (Saga(Customer(deployments, uuid4())), Saga(acme), Saga(acme, TENANT)):
         before = [await nobodys.of.rows(), await acme.rows()]
         await nobodys.release()
         assert (nobodys.of.told, [await nobodys.of.rows(), await acme.rows()]) == ([], before)
@@ -269,6 +269,30 @@ async def test_letting_go_is_never_refused_and_again_does_nothing(deployments: D
     after = await acme.rows()
     await saga.release()
     assert (acme.told, await acme.rows()) == ([], after)
+    await Saga(free).release()
+    assert (free.told, (await row_of(free))["version"]) == ([], 1)
+
+
+async def test_a_hold_that_comes_after_its_saga_is_over_is_refused(deployments: Deployments) -> None:
+    """A dead letter that is handled again, say: nobody would ever let the deployment go."""
+    acme, saga = await held(deployments)
+    await saga.release()
+    late = Saga(await customer(deployments))
+    await late.release()
+    for over in (saga, late):
+        code, _ = await over.of.refused(HoldDeployment, by=OPERATOR, saga_id=over.id)
+        assert (code, (await row_of(over.of))["saga_id"]) == ("saga_is_over", None)
+    await Saga(acme).hold()
+
+
+async def test_a_move_that_is_asked_again_after_others_have_moved_on_is_not_made_again(
+    deployments: Deployments,
+) -> None:
+    acme, saga = await held(deployments)
+    await saga.move(S.SUSPENDED)
+    await acme.ask(TransitionDeployment, by=OPERATOR, to_state=S.ACTIVE)
+    assert (await saga.move(S.SUSPENDED))["deployment"]["state"] == "active"
+    assert (acme.told, await acme.state()) == ([], "active")
 
 
 async def test_what_was_to_be_provisioned_is_cancelled_when_it_is_let_go(deployments: Deployments) -> None:

@@ -185,8 +185,10 @@ def _noting(message: Any, meta: Meta, *, wanted: int = 1) -> Writing:
 
 async def test_what_is_written_with_the_last_statement_is_there_with_the_answer(own_probe: Probe) -> None:
     done: list[str] = []
+    tries: Counter[str] = Counter()
 
     async def act(message: Any, conn: Connection, meta: Meta) -> Outcome:
+        tries[message.note] += 1
         await write(conn, _noting(message, meta))
         afterwards(conn, lambda: done.append(message.note))
         return Outcome(result={"note": message.note})
@@ -197,6 +199,7 @@ async def test_what_is_written_with_the_last_statement_is_there_with_the_answer(
         for id in ids:
             assert (await own_probe.reply(id)).status == "ok"
     assert await own_probe.effects("with") == done == ["0", "1", "2", "3", "4"]
+    assert set(tries.values()) == {1}
 
 
 async def test_where_it_does_not_hold_nothing_is_written_and_the_batch_is_handled_with_care(own_probe: Probe) -> None:
