@@ -53,9 +53,10 @@ _LIST = """
     order by id desc limit $5 + 1
     """
 _FIND = """
-    select *, saga #>> '{error,reason}' as reason from sagas.v1_all_sagas
+    select id, kind, status from sagas.v1_all_sagas
     where starts_with(id::text, $1) order by id desc limit 20
     """
+_AGAIN = "select *, saga #>> '{error,reason}' as reason from sagas.v1_all_sagas where id = $1"
 _STEPS = "select * from sagas.v1_all_saga_steps where saga_id = $1 order by step_idx"
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="An id, or its beginning.")]
@@ -128,9 +129,9 @@ def show(
 
 @app.command()
 def cancel(id: Id) -> None:
-    """Stop a run after the step under way, and undo it. Not past its point of no return."""
+    """Stop a run after the step under way, and undo it. Not past its point of no return, nor in its last step."""
     run = asyncio.run(_ask(id, CancelSaga))
-    console.print(f"it is undone after the step under way: arcadia sagas show {run} --follow")
+    console.print(f"it is undone after the step under way, unless that is its last: arcadia sagas show {run} --follow")
 
 
 @app.command()
@@ -160,7 +161,12 @@ async def _look(wanted: str) -> Picture:
 
 async def _pictured(conn: Connection, wanted: str) -> Picture:
     run = _only(wanted, [dict(row) for row in await conn.fetch(_FIND, wanted.lower())])
-    return Picture(run, [dict(row) for row in await conn.fetch(_STEPS, run["id"])])
+    return await _pictured_again(conn, run["id"])
+
+
+async def _pictured_again(conn: Connection, id: UUID) -> Picture:
+    (run,) = await conn.fetch(_AGAIN, id)
+    return Picture(dict(run), [dict(row) for row in await conn.fetch(_STEPS, id)])
 
 
 def _only(wanted: str, found: Sequence[Row]) -> Row:
@@ -179,7 +185,7 @@ async def _redraw(wanted: str) -> Picture:
         with Live(_drawn(picture), console=console, auto_refresh=False) as live:
             while not picture.over:
                 await asyncio.sleep(_LOOK_S)
-                picture = await _pictured(conn, str(picture.run["id"]))
+                picture = await _pictured_again(conn, picture.run["id"])
                 live.update(_drawn(picture), refresh=True)
     return picture
 
@@ -196,7 +202,7 @@ async def _tell(wanted: str) -> Picture:
                 console.print(_heading(picture))
                 return picture
             await asyncio.sleep(_LOOK_S)
-            picture = await _pictured(conn, str(picture.run["id"]))
+            picture = await _pictured_again(conn, picture.run["id"])
 
 
 def _news(picture: Picture, told: dict[int, tuple[str, int]]) -> Iterator[str]:

@@ -5,7 +5,7 @@ Their subscriptions are in `subscriptions.py`, its catalog is in `catalog.py`.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 from uuid import UUID
@@ -17,6 +17,7 @@ from contracts.message import Command, Contract, Event
 
 COMMANDS = topics.commands("deployments", "the deployment's id; of new ones tenant and slug; `catalog`; `periods`")
 DEPLOYMENTS = topics.events("deployments", "deployments", "deployment id")
+REPLIES = topics.replies("deployments", retention=timedelta(days=14))
 topics.dead_letters("deployments")
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", examples=["shop"])]

@@ -177,7 +177,7 @@ class StartSaga(SagaCommand):
 
 
 class CancelSaga(SagaCommand):
-    """Stop a run after the step under way, and undo it.
+    """Stop a run after the step under way, and undo it. Where that is its last step, the run is done with it.
 
     Refused with `not_found`, and with `not_cancellable` where it has ended, is being undone, or is past the point of no
     return.

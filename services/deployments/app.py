@@ -20,6 +20,7 @@ from contracts.deployments import (
     TransitionDeployment,
     UpdateDeployment,
 )
+from contracts.message import Reply
 from contracts.subscriptions import (
     AttachAddon,
     CancelSubscription,
@@ -44,6 +45,7 @@ service.on_batch(TransitionDeployment)(handlers.transition_deployments)
 service.on(UpdateDeployment)(handlers.update_deployment)
 service.on(HoldDeployment)(handlers.hold_deployment)
 service.on(ReleaseDeployment)(handlers.release_deployment)
+service.on(Reply)(handlers.forget_unbuilt)
 
 service.on(Subscribe)(subscriptions.subscribe)
 service.on(AttachAddon)(subscriptions.attach_addon)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from contracts.deployments import (
+    REPLIES,
     Authority,
     CreateDeployment,
     DeploymentCreated,
@@ -20,6 +21,7 @@ from contracts.deployments import (
     TransitionDeployment,
     UpdateDeployment,
 )
+from contracts.message import Reply
 from contracts.sagas import SagaStatus, SagaSummary, StartSaga
 from services.deployments import lifecycle, store
 from services.deployments.domain import ENDED
@@ -65,7 +67,19 @@ def _provisioned(outcome: Outcome, row: Row, wanted: Provisioning) -> Outcome:
         id=start.saga_id, kind=start.kind, status=SagaStatus.PENDING, current_step=0, error=None, steps=[]
     )
     result = {**(outcome.result or {}), "saga": run.model_dump(mode="json")}
-    return replace(outcome, result=result, commands=[Send(start)])
+    return replace(outcome, result=result, commands=[Send(start, id=start.saga_id, reply_to=REPLIES)])
+
+
+async def forget_unbuilt(reply: Reply, conn: Connection, meta: Meta) -> Outcome | None:
+    """Cancel a deployment whose saga was refused: nobody else would ever let it go."""
+    # Else it has begun; or its command has died, and may be handled again.
+    if reply.status != "refused" or reply.code == "saga_exists":
+        return None
+    deployment_id = await store.find_held(conn, reply.command_id)
+    if deployment_id is None:
+        return None
+    release = ReleaseDeployment(deployment_id=deployment_id, authority=Authority.SAGA, saga_id=reply.command_id)
+    return replace(await release_deployment(release, conn, meta), result=None)
 
 
 class Apart(Exception):

@@ -147,6 +147,12 @@ async def mark_held(conn: Connection, deployment_id: UUID, saga_id: UUID) -> Row
     return rows[0]
 
 
+async def find_held(conn: Connection, saga_id: UUID) -> UUID | None:
+    """The deployment that a saga has in hand."""
+    found: UUID | None = await conn.fetchval("select id from cloud_deployments where saga_id = $1", saga_id)
+    return found
+
+
 async def lock_deployments_after(conn: Connection, after: UUID, limit: int) -> list[Row]:
     """Deployments in the order of their ids. Nobody changes one before this transaction ends."""
     return await conn.fetch(

@@ -221,11 +221,6 @@ def command_id(run: Run, way: Way, attempt: int) -> UUID:
     return uuid5(run.id, f"{way}/{run.at}/{run.round}/{attempt}")
 
 
-def timer_id(saga_id: UUID, timer: int) -> UUID:
-    """The id of the word that a timer rang."""
-    return uuid5(saga_id, f"timer/{timer}")
-
-
 class _Move:
     """A run while it takes a signal in: it goes on until there is something to wait for."""
 
@@ -281,17 +276,19 @@ class _Move:
         if answer.status == "ok":
             self._succeeded(answer.result)
             return True
-        if answer.status == "refused":  # this attempt did nothing; one that died may have
+        learned = answer.status == "refused" and attempt in run.open
+        if learned:  # this attempt did nothing; one that died may have
             run.open -= {attempt}
-        if attempt == run.attempts and not run.resting:
-            again = answer.status == "failed" or answer.code in {EXPIRED, *self._step.transient}
-            self._missed({"code": answer.code, "detail": answer.detail}, again=again)
+        if attempt != run.attempts or run.resting:
+            return learned
+        again = answer.status == "failed" or answer.code in {EXPIRED, *self._step.transient}
+        self._missed({"code": answer.code, "detail": answer.detail}, again=again)
         return True
 
     def _rang(self) -> None:
         """The step's time is up, or its rest."""
         if self.run.resting or self.run.attempts < self._most_attempts:
-            self._ask(self._way)  # after a time-out at once: what was waited is rest enough
+            self._ask_again()  # after a time-out at once: what was waited is rest enough
         else:
             self._gave_up({"code": "timed_out", "detail": {"seconds": self._step.timeout.total_seconds()}})
 
@@ -338,10 +335,10 @@ class _Move:
 
     # Forwards.
 
-    def _go_on_from(self, index: int) -> None:
-        """Begin the next step at which there is something to do."""
+    def _go_on_from(self, index: int, unheard_of: frozenset[int] = frozenset()) -> None:
+        """Begin the next step at which there is something to do. `unheard_of`: what is open at the first."""
         for at in range(index, len(self._plan.steps)):
-            self._begin(at)
+            self._begin(at, unheard_of if at == index else frozenset())
             if self.run.cancel_requested and not _is_past_pivot(self.run, self._plan):
                 self._undo_from(at - 1, "cancelled")
                 return
@@ -381,10 +378,8 @@ class _Move:
         run.round += 1
         undone_from = (run.error or {}).get("compensate_from_idx")
         if undone_from is None:
-            unheard_of = frozenset({_OF_AN_EARLIER_ROUND} if run.open else ())
             run.status, run.error, run.cancel_requested = SagaStatus.RUNNING, None, False
-            self._go_on_from(run.at)
-            run.open |= unheard_of
+            self._go_on_from(run.at, frozenset({_OF_AN_EARLIER_ROUND} if run.open else ()))
         else:
             run.status = SagaStatus.COMPENSATING
             self._go_back_from(undone_from)
@@ -412,6 +407,16 @@ class _Move:
         self._wait(step.timeout)
         return True
 
+    def _ask_again(self) -> None:
+        """Send another attempt's command. The step's code may be another by now, and have none to send."""
+        way, step = self._way, self.run.at
+        if self._ask(way) or (self.run.status not in UNFINISHED) or (way, step) != (self._way, self.run.at):
+            return
+        if self.run.marks[step] is StepStatus.COMPENSATION_FAILED:
+            self._go_back_from(step - 1)
+        else:
+            self._gave_up({"code": "nothing_to_ask", "detail": None})
+
     def _cannot_ask(self, way: Way, error: Json) -> None:
         if way == "do":
             self._failed(error, certain=not self.run.open)
@@ -426,10 +431,10 @@ class _Move:
         run = self.run
         run.status, run.error, run.resting, run.timer, run.due_at = status, error, False, run.timer + 1, None
 
-    def _begin(self, at: int) -> None:
-        """Nothing was tried yet at the step that is under way now."""
+    def _begin(self, at: int, unheard_of: frozenset[int] = frozenset()) -> None:
+        """Nothing was tried yet, in this round, at the step that is under way now."""
         run = self.run
-        run.at, run.attempts, run.open = at, 0, frozenset()
+        run.at, run.attempts, run.open = at, 0, unheard_of
 
     def _state(self, step: int) -> State:
         return State(self.run.id, step, self.run.inputs, self.run.context)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,6 @@ from services.sagas.domain import (
     advance,
     is_cancellable,
     merged,
-    timer_id,
 )
 from services.sagas.flow import Flow
 from services.sagas.flows import Flows
@@ -58,6 +57,7 @@ from shared.outcome import Meta, Outcome, Received, Refused, Send
 from shared.wire import describe
 
 _TIMERS_AT_ONCE = 500
+_RING_AGAIN = timedelta(minutes=1)
 
 _TOLD_AS: dict[SagaStatus, type[SagaEvent]] = {
     SagaStatus.RUNNING: SagaStarted,
@@ -175,8 +175,25 @@ async def start_sagas(
             begun[meta.message_id] = refusal
     made = await store.insert_runs(conn, list(progress.runs.values()), progress.ledger_of({*progress.runs}), now)
     afterwards(conn, partial(memory.keep, [progress.runs[id] for id in made]))
-    known = await store.list_known(conn, sorted(progress.runs.keys() - made)) if progress.runs.keys() - made else set()
-    return [_started(each.message, begun[each.meta.message_id], progress, made, known) for each in received]
+    refused = await _why_not(conn, [progress.runs[id] for id in sorted(progress.runs.keys() - made)])
+    return [_started(each.message, begun[each.meta.message_id], progress, refused) for each in received]
+
+
+async def _why_not(conn: Connection, runs: Sequence[Stored]) -> dict[UUID, Refused]:
+    """Why runs were not inserted: there they are already, or their deployments have others."""
+    if not runs:
+        return {}
+    known = await store.list_known(conn, [each.run.id for each in runs])
+    holders = await store.find_unfinished(conn, [each.deployment_id for each in runs if each.deployment_id])
+    refused = {}
+    for run in runs:
+        id, deployment_id = run.run.id, run.deployment_id
+        if id in known or deployment_id is None:
+            refused[id] = Refused("saga_exists", saga_id=str(id))
+        else:
+            holder = holders.get(deployment_id)
+            refused[id] = Refused("deployment_busy", deployment_id=str(deployment_id), saga_id=holder and str(holder))
+    return refused
 
 
 def _new(cmd: StartSaga, meta: Meta, progress: Progress) -> Stored:
@@ -211,13 +228,11 @@ def _inputs(flow: Flow, cmd: StartSaga) -> dict[str, Any]:
 
 
 def _started(
-    cmd: StartSaga, begun: Outcome | Refused, progress: Progress, made: AbstractSet[UUID], known: AbstractSet[UUID]
+    cmd: StartSaga, begun: Outcome | Refused, progress: Progress, refused: Mapping[UUID, Refused]
 ) -> Outcome | Refused:
-    if isinstance(begun, Refused) or cmd.saga_id in made:
-        return begun if isinstance(begun, Refused) else replace(begun, result={"saga": progress.begun(cmd.saga_id)})
-    if cmd.saga_id in known:
-        return Refused("saga_exists", saga_id=str(cmd.saga_id))
-    return Refused("deployment_busy", deployment_id=str(cmd.deployment_id))
+    if isinstance(begun, Refused):
+        return begun
+    return refused.get(cmd.saga_id) or replace(begun, result={"saga": progress.begun(cmd.saga_id)})
 
 
 async def go_on(
@@ -252,9 +267,12 @@ def _signal(message: Reply | TimerDue) -> tuple[UUID, Signal | None]:
 
 
 async def ring_timers(conn: Connection, now: datetime) -> Outcome | None:
-    """Send word of the timers that ring, to whoever has the run's replies: it finds those that came before first."""
-    due = await store.take_due(conn, now, _TIMERS_AT_ONCE)
-    sends = [Send(TimerDue(saga_id=id, timer=timer), id=timer_id(id, timer), correlation_id=id) for id, timer in due]
+    """Send word of the timers that ring, to whoever has the run's replies: it finds those that came before first.
+
+    They ring again and again, for as long as nobody heeds them: one word may be lost, or die.
+    """
+    due = await store.take_due(conn, now, _RING_AGAIN, _TIMERS_AT_ONCE)
+    sends = [Send(TimerDue(saga_id=id, timer=timer), correlation_id=id) for id, timer in due]
     return Outcome(commands=sends) if sends else None
 
 
@@ -262,8 +280,15 @@ async def cancel_saga(flows: Flows, cmd: CancelSaga, conn: Connection, meta: Met
     """Have a run stopped and undone: between two of its steps."""
     stored = await _locked(conn, cmd.saga_id)
     if not is_cancellable(stored.run, _plan(flows, stored)):
-        raise Refused("not_cancellable", saga_id=str(cmd.saga_id), status=stored.run.status)
+        raise Refused("not_cancellable", saga_id=str(cmd.saga_id), status=stored.run.status, message=_why(stored.run))
     return await _changed(flows, conn, stored, Cancel(), meta)
+
+
+def _why(run: Run) -> str:
+    """Why a run cannot be cancelled."""
+    if run.status is SagaStatus.RUNNING:
+        return "It is past its point of no return."
+    return "It is being undone already." if run.status is SagaStatus.COMPENSATING else "It has ended."
 
 
 async def retry_saga(flows: Flows, cmd: RetrySaga, conn: Connection, meta: Meta) -> Outcome:
@@ -271,8 +296,8 @@ async def retry_saga(flows: Flows, cmd: RetrySaga, conn: Connection, meta: Meta)
     stored = await _locked(conn, cmd.saga_id)
     if stored.run.status is not SagaStatus.FAILED:
         raise Refused("not_retryable", saga_id=str(cmd.saga_id), status=stored.run.status)
-    if stored.deployment_id and (other := await store.find_unfinished(conn, stored.deployment_id)):
-        raise Refused("deployment_busy", deployment_id=str(stored.deployment_id), saga_id=str(other))
+    if (deployment_id := stored.deployment_id) and (busy := await store.find_unfinished(conn, [deployment_id])):
+        raise Refused("deployment_busy", deployment_id=str(deployment_id), saga_id=str(busy[deployment_id]))
     return await _changed(flows, conn, stored, Retry(), meta)
 
 

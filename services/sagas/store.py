@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
@@ -153,7 +153,7 @@ _WRITING = """
     on conflict (saga_id, step_idx) do update
     set status = excluded.status,
       output = coalesce(excluded.output, l.output),
-      error = coalesce(excluded.error, l.error),
+      error = case when excluded.status <> 'completed' then coalesce(excluded.error, l.error) end,
       attempts = l.attempts + excluded.attempts,
       undo_attempts = l.undo_attempts + excluded.undo_attempts,
       finished_at = case when excluded.status <> 'running' then coalesce(l.finished_at, $3::timestamptz) end,
@@ -209,28 +209,30 @@ def _entries(ledger: Ledger) -> list[dict[str, Any]]:
     ]
 
 
-async def take_due(conn: Connection, now: datetime, limit: int) -> list[tuple[UUID, int]]:
-    """Runs whose timers ring, and the numbers of these; they will not ring again."""
+async def take_due(conn: Connection, now: datetime, again: timedelta, limit: int) -> list[tuple[UUID, int]]:
+    """Runs whose timers ring, and the numbers of these. Each rings `again` until its run goes on."""
     rows = await conn.fetch(
         """
         with due as (
           select id from saga_runs where finished_at is null and due_at <= $1 order by id limit $2
           for update skip locked)
-        update saga_runs r set due_at = null from due where r.id = due.id
+        update saga_runs r set due_at = $1 + $3::interval from due where r.id = due.id
         returning r.id, (r.engine ->> 'timer')::int as timer
         """,
         now,
         limit,
+        again,
     )
     return [(row["id"], row["timer"]) for row in rows]
 
 
-async def find_unfinished(conn: Connection, deployment_id: UUID) -> UUID | None:
-    """The run for a deployment that has not ended."""
-    found: UUID | None = await conn.fetchval(
-        "select id from saga_runs where deployment_id = $1 and finished_at is null", deployment_id
+async def find_unfinished(conn: Connection, deployment_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The runs for deployments that have not ended, by the deployment's id."""
+    rows = await conn.fetch(
+        "select deployment_id, id from saga_runs where deployment_id = any($1::uuid[]) and finished_at is null",
+        deployment_ids,
     )
-    return found
+    return {row["deployment_id"]: row["id"] for row in rows}
 
 
 async def list_known(conn: Connection, ids: Sequence[UUID]) -> set[UUID]:
@@ -244,7 +246,18 @@ async def list_ledger(conn: Connection, id: UUID) -> list[Row]:
     return list(await conn.fetch("select * from saga_step_results where saga_id = $1 order by step_idx", id))
 
 
-async def list_page(conn: Connection, after: UUID, limit: int) -> list[Stored]:
-    """Runs in the order of their ids, held as they are until the transaction ends."""
-    rows = await conn.fetch("select * from saga_runs where id > $1 order by id limit $2 for share", after, limit)
+async def take_page(conn: Connection, after: UUID, limit: int) -> list[Stored]:
+    """Runs in the order of their ids, each in a new version.
+
+    Whoever is about to write one as it was when he read it fails, and so says nothing newer that is sent before this.
+    """
+    rows = await conn.fetch(
+        """
+        with page as (select id from saga_runs where id > $1 order by id limit $2 for update),
+        taken as (update saga_runs r set version = version + 1 from page where r.id = page.id returning r.*)
+        select * from taken order by id
+        """,
+        after,
+        limit,
+    )
     return [Stored.of(row) for row in rows]

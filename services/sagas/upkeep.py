@@ -16,6 +16,6 @@ _PAGE = 500
 async def republish_runs(conn: Connection) -> AsyncIterator[Sequence[Event]]:
     """Every run's state, in pages."""
     after = UUID(int=0)
-    while page := await store.list_page(conn, after, _PAGE):
+    while page := await store.take_page(conn, after, _PAGE):
         yield [SagaRepublished(run=each.told()) for each in page]
         after = page[-1].run.id

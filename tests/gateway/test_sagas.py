@@ -162,7 +162,7 @@ async def test_of_two_sagas_for_one_deployment_at_once_one_is_busy(operator: htt
         await asyncio.gather(*(operator.post(SAGAS, json=body) for _ in range(2))), key=lambda each: each.status_code
     )
     run = done(first, 202)["saga"]
-    refused(second, 409, "deployment_busy", "deployment_id")
+    refused(second, 409, "deployment_busy", "deployment_id", "saga_id")
     await ended(operator, run["id"])
     await begun(operator, "echo", deployment_id=id)
 
@@ -261,7 +261,13 @@ async def test_a_run_under_way_is_stopped_once_and_says_so(
     refused(await operator.post(f"{SAGAS}/{saga['id']}/retry"), 409, "not_retryable", "saga_id")
     assert done(await operator.post(f"{SAGAS}/{saga['id']}/cancel"))["saga"]["id"] == saga["id"]
     assert done(await acme.get(f"{SAGAS}/{saga['id']}"))["cancel_requested"]
-    refused(await acme.post(f"{DEPLOYMENTS}/{deployment['id']}/offboard"), 409, "deployment_busy", "deployment_id")
+    refused(
+        await acme.post(f"{DEPLOYMENTS}/{deployment['id']}/offboard"),
+        409,
+        "deployment_busy",
+        "deployment_id",
+        "saga_id",
+    )
 
 
 async def test_a_deployment_shows_the_newest_run_about_it_or_none(
@@ -354,3 +360,16 @@ async def test_a_stream_of_events_outlives_the_time_out_of_answers(there: World,
         await asyncio.sleep(3 * timeout_s)
         await finish(there, id)
     assert body.endswith(b"event: end\ndata: {}\n\n")
+
+
+async def test_a_stream_of_events_ends_with_its_callers_token(there: World, gateway: Gateway) -> None:
+    id = await insert_run(there.admin, "acme")
+    token = mint("acme", "ann@acme.test", lifetime_s=2)
+    async with (
+        client(gateway, token) as http,
+        asyncio.timeout(20),
+        http.stream("GET", f"{SAGAS}/{id}/events") as answer,
+    ):
+        lines = [line async for line in answer.aiter_lines()]
+    assert "event: saga" in lines
+    assert "event: end" not in lines

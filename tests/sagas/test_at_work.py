@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 
 from contracts.message import Envelope
 from contracts.sagas import RUNS, CancelSaga, RetrySaga, SagaRepublished, StartSaga
+from services.sagas import store
 from services.sagas.app import service, service_of
 from services.sagas.flows import Flows
 from shared.bus import tail
@@ -73,6 +75,7 @@ async def test_of_twenty_runs_for_a_deployment_at_once_one_begins(idle: Sagas, n
         outcomes = [await there.outcome(id) for id in sent]
         assert Counter(outcome.code for outcome in outcomes) == {None: 1, "deployment_busy": 19}
         (run,) = await there.fetch("select id from saga_runs")
+        assert {(each.detail or {})["saga_id"] for each in outcomes if each.status == "refused"} == {str(run["id"])}
         async with neighbour.at_work():
             await there.ended(run["id"])
         (late,) = await there.send(StartSaga(saga_id=uuid7(), kind="told", inputs=inputs, deployment_id=deployment))
@@ -114,7 +117,8 @@ async def test_a_compensation_that_fails_is_recorded_and_the_others_run_and_a_re
         assert (run["status"], run["error"]) == ("failed", {"compensate_from_idx": 2, "reason": "step_failed:d"})
         assert await there.statuses(id) == ["compensated", "compensation_failed", "compensated", "failed"]
         neighbour.refuses.clear()
-        await there.answer(RetrySaga(saga_id=id))
+        now = (await there.answer(RetrySaga(saga_id=id)))["saga"]
+        assert (now["status"], now["steps"][1]["attempts"]) == ("compensating", 1)
         assert (await there.ended(id))["status"] == "rolled_back"
         assert await there.statuses(id) == ["compensated", "compensated", "compensated", "failed"]
         assert await neighbour.done(id) == ["do a", "do b", "do c", "undo c", "undo a", "undo b"]
@@ -147,6 +151,26 @@ async def test_time_that_is_up_during_downtime_is_up_at_the_start(idle: Sagas, n
         async with neighbour.at_work():
             assert (await there.ended(id))["error"] == {"compensate_from_idx": 0, "reason": "step_unknown:a"}
         assert "undo a" in await neighbour.done(id)
+
+
+async def test_a_timer_whose_word_is_lost_rings_again(idle: Sagas) -> None:
+    async with with_flows(idle) as there:
+        id = await there.begin("told", told("a", timeout_s=2))
+        await until_asked(there, id, 0)
+    now, again = datetime.now(UTC) + timedelta(seconds=5), timedelta(seconds=10)
+    async with idle.db.transaction() as conn:
+        rung = [await store.take_due(conn, now + timedelta(seconds=s), again, 100) for s in (0, 9, 11)]
+    assert rung == [[(id, 1)], [], [(id, 1)]]
+
+
+async def test_all_of_twenty_runs_that_are_cancelled_at_once_are_undone(idle: Sagas, neighbour: Neighbour) -> None:
+    async with with_flows(idle) as there:
+        ids = [await there.begin("told", told("a", "b")) for _ in range(20)]
+        await asyncio.gather(*(until_asked(there, id, 0) for id in ids))
+        asked = await there.send(*(CancelSaga(saga_id=id) for id in ids))
+        assert {(await there.outcome(id)).status for id in asked} == {"ok"}
+        async with neighbour.at_work():
+            assert {(await there.ended(id))["error"]["reason"] for id in ids} == {"cancelled"}
 
 
 async def test_a_run_finishes_on_the_version_of_its_flow_with_which_it_began(idle: Sagas, neighbour: Neighbour) -> None:

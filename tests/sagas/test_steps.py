@@ -9,11 +9,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from contracts.message import Command
 from contracts.sagas import Echo, SagaStatus, StepStatus, Unecho
 from services.sagas.domain import (
     EXPIRED,
     Advanced,
     Answered,
+    Asking,
     Begin,
     Cancel,
     Due,
@@ -325,6 +327,55 @@ def test_a_bug_in_a_step_is_a_failed_step() -> None:
 def test_a_bug_in_what_is_kept_undoes_what_was_done() -> None:
     told = Told(*named("a", keep=lambda state, result: {"x": result["missing"]}))
     assert undone_step(told.ok()) == 0
+
+
+def _changing(first: Asking, then: Asking) -> Asking:
+    """What a step asks before its code is changed under a run, and afterwards."""
+    said: list[Command | None] = []
+
+    def asking(state: State) -> Command | None:
+        said.append(None)
+        return first(state) if len(said) == 1 else then(state)
+
+    return asking
+
+
+def _nothing(_: State) -> None:
+    return None
+
+
+def _broken(_: State) -> Command:
+    raise ValueError("a bug in a flow")
+
+
+@pytest.mark.parametrize("then", [_nothing, _broken])
+def test_a_step_that_has_nothing_to_ask_any_more_ends_all_the_same(then: Asking) -> None:
+    told = Told(*named("a"), *named("b", execute=_changing(do, then)))
+    told.ok()
+    assert undone_step(told.ring()) == 1, "what the first attempt did is not known"
+
+    undoing = Told(*named("a"), *named("b", compensate=_changing(undo, then)), *named("c"))
+    undoing.ok()
+    undoing.ok()
+    undoing.refused()
+    assert undone_step(undoing.ring()) == 0
+    undoing.ok()
+    assert (undoing.status, undoing.marks) == ("failed", ["compensated", "compensation_failed", "failed"])
+
+
+def test_a_pivot_that_may_be_done_is_not_undone_where_a_retry_finds_its_code_broken() -> None:
+    told = Told(*named("a"), *named("b", execute=_changing(do, _broken), attempts=1), pivot="b")
+    told.ok()
+    told.ring()
+    told.tell(Retry())
+    assert (told.status, told.run.error) == ("failed", {"reason": "step_unknown:b"})
+
+
+def test_a_refusal_that_is_heard_twice_changes_nothing() -> None:
+    told = Told(*named("a"))
+    told.refused("busy")
+    before = told.run
+    assert told.refused("busy").run is before
 
 
 def test_what_a_step_leaves_behind_is_there_for_those_after_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Literal
@@ -206,7 +207,7 @@ async def _found(request: ApiRequest, saga_id: UUID) -> str:
 
 @get("/{saga_id:uuid}/events", responses=ALWAYS | {200: _STREAM, 404: NOT_FOUND})
 async def follow_saga(request: ApiRequest, saga_id: FromPath[UUID]) -> Stream:
-    """Follow a saga's progress as server-sent events, until it has ended."""
+    """Follow a saga's progress as server-sent events, until it has ended, or the caller's token is over."""
     first = await _found(request, saga_id)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return Stream(_events(request, saga_id, first), media_type="text/event-stream", headers=headers)
@@ -215,7 +216,7 @@ async def follow_saga(request: ApiRequest, saga_id: FromPath[UUID]) -> Stream:
 async def _events(request: ApiRequest, saga_id: UUID, shown: str) -> AsyncIterator[bytes]:
     """The run now, and again whenever it is another. (A look costs one row; whoever reconnects begins with now.)"""
     told, silent = None, 0.0
-    while True:
+    while time.time() < request.user.expires_at:
         run = orjson.loads(shown)
         if run["version"] != told:
             told, silent = run["version"], 0.0
@@ -235,7 +236,10 @@ async def _events(request: ApiRequest, saga_id: UUID, shown: str) -> AsyncIterat
     "/{saga_id:uuid}/cancel",
     opt=OPERATORS,
     status_code=200,
-    responses=write(answer(SagaAnswer, "It is undone after the step under way.", {"saga": SAGA}), "not_cancellable"),
+    responses=write(
+        answer(SagaAnswer, "It is undone after the step under way, unless that is its last.", {"saga": SAGA}),
+        "not_cancellable",
+    ),
 )
 async def cancel_saga(request: ApiRequest, saga_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
     """Stop a saga after the step under way, and undo it. Operators only."""
