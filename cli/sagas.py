@@ -21,7 +21,7 @@ from cli.errors import Failed
 from cli.lines import printable, said
 from cli.operators import sight
 from cli.tables import plain_table, print_whole
-from contracts.sagas import UNFINISHED, CancelSaga, RetrySaga, SagaStatus
+from contracts.sagas import UNFINISHED, CancelSaga, RetrySaga, SagaStatus, WriteOffSaga
 
 if TYPE_CHECKING:
     from shared.db import Connection
@@ -40,15 +40,17 @@ _LOOKS = {
     "compensating": "yellow",
     "rolled_back": "yellow",
     "failed": "red",
+    "written off": "dim",
     "compensation_failed": "red",
     "running": "cyan",
 }
 
-_LIST = """
-    select id, kind, status, plan, (saga ->> 'current_step')::int as current_step, saga #>> '{error,reason}' as reason,
-      deployment_id, tenant_id, created_at, finished_at
+_STATUS = "case when saga #>> '{error,written_off}' is null then status else 'written off' end"
+_LIST = f"""
+    select id, kind, {_STATUS} as status, plan, (saga ->> 'current_step')::int as current_step,
+      saga #>> '{{error,reason}}' as reason, deployment_id, tenant_id, created_at, finished_at
     from sagas.v1_all_sagas
-    where ($1::text is null or status = $1) and ($2::text is null or kind = $2)
+    where ($1::text is null or {_STATUS} = $1) and ($2::text is null or kind = $2)
       and ($3::text is null or tenant_id = $3) and ($4::text is null or starts_with(deployment_id::text, $4))
     order by id desc limit $5 + 1
     """
@@ -56,7 +58,10 @@ _FIND = """
     select id, kind, status from sagas.v1_all_sagas
     where starts_with(id::text, $1) order by id desc limit 20
     """
-_AGAIN = "select *, saga #>> '{error,reason}' as reason from sagas.v1_all_sagas where id = $1"
+_AGAIN = """
+    select *, saga #>> '{error,reason}' as reason, saga #>> '{error,written_off}' as written_off
+    from sagas.v1_all_sagas where id = $1
+    """
 _STEPS = "select * from sagas.v1_all_saga_steps where saga_id = $1 order by step_idx"
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="An id, or its beginning.")]
@@ -141,10 +146,21 @@ def retry(id: Id) -> None:
     console.print(f"it goes on: arcadia sagas show {run} --follow")
 
 
-async def _ask(wanted: str, command: type[CancelSaga | RetrySaga]) -> UUID:
+@app.command()
+def write_off(
+    id: Id, reason: Annotated[str, typer.Option("--reason", "-r", help="What was done instead, for the record.")]
+) -> None:
+    """Give a failed run up whose rest you have seen to by hand. Its deployment is let go, in the state it is in."""
+    run = asyncio.run(_ask(id, WriteOffSaga, reason=reason))
+    console.print(f"nobody waits for it any more: arcadia sagas show {run}")
+
+
+async def _ask(wanted: str, command: type[CancelSaga | RetrySaga | WriteOffSaga], **more: str) -> UUID:
     """Have the service decide on the run that is meant. Raises `Failed`."""
     run: UUID = (await _look(wanted)).run["id"]
-    await ask("sagas", command(saga_id=run), seconds=_ANSWER_S, see=f"arcadia sagas show {run}")
+    await ask(
+        "sagas", command.model_validate({"saga_id": run, **more}), seconds=_ANSWER_S, see=f"arcadia sagas show {run}"
+    )
     return run
 
 
@@ -261,8 +277,13 @@ def _say_details(picture: Picture) -> None:
     for name in names:
         if (value := picture.run[name]) is not None:
             console.print(printable(f"{name:<14} {said(value)}"), markup=False)
-    if picture.run["status"] == SagaStatus.FAILED:
-        console.print(f"it waits for you: mend the cause, then arcadia sagas retry {picture.run['id']}", style="yellow")
+    if picture.run["status"] != SagaStatus.FAILED:
+        return
+    if written_off := picture.run["written_off"]:
+        console.print(printable(f"{'written off':<14} {written_off}"), markup=False)
+        return
+    console.print(f"it waits for you: mend the cause, then arcadia sagas retry {picture.run['id']}", style="yellow")
+    console.print(f"or see to its rest by hand: arcadia sagas write-off {picture.run['id']}", style="yellow")
 
 
 def _coloured(status: str) -> Text:

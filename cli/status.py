@@ -25,7 +25,9 @@ _BROKER_S = 5.0
 _OUTBOX_OLD_S = 60.0
 _SEEN_WITHIN_S = 20.0  # a process says every 5 s that it is there
 
-_FAILED_SAGAS = "select count(*) from sagas.v1_all_sagas where status = 'failed'"
+_FAILED_SAGAS = """
+    select count(*) from sagas.v1_all_sagas where status = 'failed' and saga #>> '{error,written_off}' is null
+    """
 
 _UNWELL = {"failing": "yellow", "stale": "yellow", "held": "red", "never": "dim"}
 

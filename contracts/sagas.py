@@ -145,6 +145,12 @@ class SagaFailed(SagaEvent):
     TYPE: ClassVar[str] = "arcadia.sagas.saga-failed.v1"
 
 
+class SagaWrittenOff(SagaEvent):
+    """An operator has given a failed run up: `error.written_off` says who, when and why. It never goes on."""
+
+    TYPE: ClassVar[str] = "arcadia.sagas.saga-written-off.v1"
+
+
 class SagaRepublished(SagaEvent):
     """Nothing happened: the state is told again, for whoever rebuilds (`arcadia republish sagas`)."""
 
@@ -194,12 +200,27 @@ class CancelSaga(SagaCommand):
 class RetrySaga(SagaCommand):
     """Go on with a run that has failed: with what could not be undone, or past the point of no return.
 
-    Refused with `not_found`, `not_retryable` where it has not failed, and `deployment_busy`.
+    Refused with `not_found`, `not_retryable` where it has not failed or is written off, and `deployment_busy`.
     """
 
     TYPE: ClassVar[str] = "arcadia.sagas.retry-saga.v1"
 
     saga_id: UUID
+
+    def key(self) -> str:
+        return str(self.saga_id)
+
+
+class WriteOffSaga(SagaCommand):
+    """Give a failed run up, whose rest somebody has seen to by hand; its deployment is let go, in the state it is in.
+
+    Refused with `not_found`, and `not_failed` where it has not failed, or is written off already.
+    """
+
+    TYPE: ClassVar[str] = "arcadia.sagas.write-off-saga.v1"
+
+    saga_id: UUID
+    reason: str = Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$", description="What was done instead.")
 
     def key(self) -> str:
         return str(self.saga_id)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from contracts.message import Reply
-from contracts.sagas import CancelSaga, Echo, Fail, RetrySaga, StartSaga, TimerDue, Unecho
+from contracts.sagas import CancelSaga, Echo, Fail, RetrySaga, StartSaga, TimerDue, Unecho, WriteOffSaga
 from services.sagas import handlers, upkeep
 from services.sagas.flows import FLOWS, Flows
 from services.sagas.memory import Memory
@@ -26,6 +26,7 @@ def service_of(flows: Flows) -> Service[None]:
     service.on_batch(StartSaga)(partial(handlers.start_sagas, flows, memory))
     service.on(CancelSaga)(partial(handlers.cancel_saga, flows))
     service.on(RetrySaga)(partial(handlers.retry_saga, flows))
+    service.on(WriteOffSaga)(partial(handlers.write_off_saga, flows))
 
     service.on_batch(Reply, TimerDue)(partial(handlers.go_on, flows, memory))
     service.every(_TIMERS_EVERY)(handlers.ring_timers)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 from uuid import UUID, uuid5
 
 from contracts.message import Command
 from contracts.sagas import UNFINISHED, SagaStatus, StepStatus
+from services.sagas.signals import Answered, Begin, Cancel, Due, Retry, Signal, WriteOff
 
 EXPIRED = "expired"
 """The code with which the runtime refuses a command whose time was over before it began."""
@@ -118,42 +119,6 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Begin:
-    """The run begins."""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A command was answered. `command_id` tells which attempt at which step that was."""
-
-    command_id: UUID
-    status: Literal["ok", "refused", "failed"]
-    result: Json = field(default_factory=dict)
-    code: str | None = None
-    detail: Json | None = None
-
-
-@dataclass(frozen=True)
-class Due:
-    """A timer rang."""
-
-    timer: int
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Somebody wants the run stopped and undone."""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """An operator wants a failed run to go on."""
-
-
-Signal: TypeAlias = Begin | Answered | Due | Cancel | Retry
-
-
-@dataclass(frozen=True)
 class Sending:
     """A command to be sent, under the id that the same attempt always has. Not to be begun after `expires`."""
 
@@ -209,6 +174,11 @@ def is_cancellable(run: Run, plan: Plan) -> bool:
     return run.status in {SagaStatus.PENDING, SagaStatus.RUNNING} and not _is_past_pivot(run, plan)
 
 
+def is_waiting(run: Run) -> bool:
+    """Whether a run has failed and waits for an operator."""
+    return run.status is SagaStatus.FAILED and "written_off" not in (run.error or {})
+
+
 def _is_past_pivot(run: Run, plan: Plan) -> bool:
     return any(
         step.name == plan.pivot and mark is StepStatus.COMPLETED
@@ -244,8 +214,11 @@ class _Move:
                 self._rang()
             case Cancel() if is_cancellable(run, self._plan):
                 self._cancel()
-            case Retry() if run.status is SagaStatus.FAILED:
+            case Retry() if is_waiting(run):
                 self._retry()
+            case WriteOff() if is_waiting(run):
+                written_off = {"reason": signal.reason, "by": signal.by, "at": self._now.isoformat()}
+                run.error = {**(run.error or {}), "written_off": written_off}
             case _:
                 return False
         return True

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from contracts.deployments import Authority, ReleaseDeployment
 from contracts.message import Event, Reply
 from contracts.sagas import (
     REPLIES,
@@ -27,30 +28,19 @@ from contracts.sagas import (
     SagaRolledBack,
     SagaStarted,
     SagaStatus,
+    SagaWrittenOff,
     StartSaga,
     StepStatus,
     TimerDue,
     Unecho,
+    WriteOffSaga,
 )
 from services.sagas import store
-from services.sagas.domain import (
-    Advanced,
-    Answered,
-    Begin,
-    Cancel,
-    Due,
-    Entry,
-    Plan,
-    Retry,
-    Run,
-    Signal,
-    advance,
-    is_cancellable,
-    merged,
-)
+from services.sagas.domain import Advanced, Entry, Plan, Run, advance, is_cancellable, is_waiting, merged
 from services.sagas.flow import Flow
 from services.sagas.flows import Flows
 from services.sagas.memory import Memory
+from services.sagas.signals import Answered, Begin, Cancel, Due, Retry, Signal, WriteOff
 from services.sagas.store import Stored
 from shared.db import Connection, Unbegun, afterwards, write
 from shared.outcome import Meta, Outcome, Received, Refused, Send
@@ -135,10 +125,10 @@ def _as_row(entry: Entry, stored: Stored, now: datetime) -> dict[str, Any]:
 
 
 def _told(before: Run, after: Stored) -> list[Event]:
-    """What others are told: that a run's status is another."""
+    """What others are told: that a run's status is another, or that nobody waits for it any more."""
     status = after.run.status
     if status is before.status:
-        return []
+        return [SagaWrittenOff(run=after.told())] if is_waiting(before) and not is_waiting(after.run) else []
     resumed = status is SagaStatus.RUNNING and before.status is SagaStatus.FAILED
     return [(SagaResumed if resumed else _TOLD_AS[status])(run=after.told())]
 
@@ -294,11 +284,23 @@ def _why(run: Run) -> str:
 async def retry_saga(flows: Flows, cmd: RetrySaga, conn: Connection, meta: Meta) -> Outcome:
     """Have a failed run go on."""
     stored = await _locked(conn, cmd.saga_id)
-    if stored.run.status is not SagaStatus.FAILED:
+    if not is_waiting(stored.run):
         raise Refused("not_retryable", saga_id=str(cmd.saga_id), status=stored.run.status)
     if (deployment_id := stored.deployment_id) and (busy := await store.find_unfinished(conn, [deployment_id])):
         raise Refused("deployment_busy", deployment_id=str(deployment_id), saga_id=str(busy[deployment_id]))
     return await _changed(flows, conn, stored, Retry(), meta)
+
+
+async def write_off_saga(flows: Flows, cmd: WriteOffSaga, conn: Connection, meta: Meta) -> Outcome:
+    """Give a failed run up, and have its deployment let go."""
+    stored = await _locked(conn, cmd.saga_id)
+    if not is_waiting(stored.run):
+        raise Refused("not_failed", saga_id=str(cmd.saga_id), status=stored.run.status)
+    said = await _changed(flows, conn, stored, WriteOff(cmd.reason, meta.actor), meta)
+    if (deployment_id := stored.deployment_id) is None:
+        return said
+    release = ReleaseDeployment(deployment_id=deployment_id, authority=Authority.SAGA, saga_id=cmd.saga_id)
+    return replace(said, commands=[Send(release, correlation_id=cmd.saga_id)])
 
 
 async def _locked(conn: Connection, id: UUID) -> Stored:

@@ -131,6 +131,20 @@ def test_a_failed_run_is_found_and_goes_on_when_told_to(installation: Installati
     assert well(arcadia("sagas", "list", "--status", "failed")) == "none\n"
 
 
+def test_a_failed_run_that_is_written_off_waits_for_nobody_any_more(installation: Installation, arcadia: Shell) -> None:
+    id = str(asyncio.run(failed(installation)))
+    assert f"arcadia sagas write-off {id}" in well(arcadia("sagas", "show", id))
+    well(arcadia("sagas", "write-off", id, "--reason", "destroyed by hand"))
+    shown = well(arcadia("sagas", "show", id))
+    assert '"destroyed by hand"' in shown
+    assert "it waits for you" not in shown
+    assert well(arcadia("sagas", "list", "--status", "failed")) == "none\n"
+    assert "written off" in well(arcadia("sagas", "list", "--tenant", "initech"))
+    assert "sagas have failed" not in arcadia("status").out
+    for act in (("retry",), ("write-off", "--reason", "again")):
+        assert arcadia("sagas", act[0], id, *act[1:]).code == 1
+
+
 def test_what_cannot_be_done_is_said_with_the_reason(arcadia: Shell, begin: Any) -> None:
     id = begin("echo")
     arcadia("sagas", "show", id, "--follow")

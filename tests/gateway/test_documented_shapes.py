@@ -79,8 +79,12 @@ CHANGES = [
     Call("POST", f"{ONE}/resize", 202, {"size": "s-2vcpu-2gb"}),
     Call("POST", f"{ONE}/offboard", 202),
 ]
-# What is done to a run that has failed, and then goes on.
-TO_A_RUN = [Call("POST", f"{SAGAS}/{{saga_id}}/retry"), Call("POST", f"{SAGAS}/{{saga_id}}/cancel")]
+# What is done to a run: one that has failed, one under way, another that has failed.
+TO_A_RUN = [
+    Call("POST", f"{SAGAS}/{{saga_id}}/retry"),
+    Call("POST", f"{SAGAS}/{{saga_id}}/cancel"),
+    Call("POST", f"{SAGAS}/{{saga_id}}/write-off", body={"reason": "seen to by hand"}),
+]
 
 
 async def check(http: httpx.AsyncClient, call: Call, **ids: str) -> Any:
@@ -156,7 +160,7 @@ async def test_what_an_operator_does_to_a_run_is_answered_as_documented(
     there: World, operator: httpx.AsyncClient
 ) -> None:
     await check(operator, Call("POST", SAGAS, 202, {"kind": "exercise", "inputs": {"steps": ["echo"]}}))
-    for call, status in zip(TO_A_RUN, ("failed", "running"), strict=True):
+    for call, status in zip(TO_A_RUN, ("failed", "running", "failed"), strict=True):
         id = await insert_run(there.admin, "acme", status=status)
         assert (await check(operator, call, saga_id=str(id)))["saga"]["id"] == str(id)
 

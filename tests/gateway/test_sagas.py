@@ -195,8 +195,9 @@ async def test_a_tenant_sees_its_own_runs_and_nobody_elses(
 async def test_tenants_neither_begin_nor_stop_nor_revive_a_run(there: World, acme: httpx.AsyncClient) -> None:
     before = await there.admin.fetchval("select count(*) from sagas.saga_runs")
     refused(await acme.post(SAGAS, json={"kind": "exercise", "inputs": {"steps": ["echo"]}}), 403, "forbidden")
-    for act in ("cancel", "retry"):
-        refused(await acme.post(f"{SAGAS}/{there.fleet.sagas['acme']}/{act}"), 403, "forbidden")
+    for act in ("cancel", "retry", "write-off"):
+        path = f"{SAGAS}/{there.fleet.sagas['acme']}/{act}"
+        refused(await acme.post(path, json={"reason": "mine"}), 403, "forbidden")
     refused(await acme.post(f"{DEPLOYMENTS}/{there.fleet.deployments['acme']}/resize", json={"size": "s-1vcpu-1gb"}),
             403, "forbidden")  # fmt: skip
     assert await there.admin.fetchval("select count(*) from sagas.saga_runs") == before
@@ -249,6 +250,10 @@ async def test_a_run_that_has_ended_can_be_neither_stopped_nor_revived(operator:
         status = (await ended(operator, id))["saga"]["status"]
         for act, code in (("cancel", "not_cancellable"), ("retry", "not_retryable")):
             refused(await operator.post(f"{SAGAS}/{id}/{act}"), 409, code, "saga_id")
+        given_up = await operator.post(f"{SAGAS}/{id}/write-off", json={"reason": "enough"})
+        refused(given_up, 409, "not_failed", "saga_id")
+        nameless = await operator.post(f"{SAGAS}/{id}/write-off", json={"reason": ""})
+        refused(nameless, 422, "validation_failed", "errors")
     for act in ("cancel", "retry"):
         refused(await operator.post(f"{SAGAS}/{uuid4()}/{act}"), 404, "not_found", "saga_id")
     assert status == "rolled_back"

@@ -11,21 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.sagas import UNFINISHED, Echo, SagaStatus, StepStatus, Unecho
-from services.sagas.domain import (
-    Advanced,
-    Answered,
-    Begin,
-    Cancel,
-    Due,
-    Plan,
-    Retry,
-    Run,
-    Sending,
-    Signal,
-    State,
-    Step,
-    advance,
-)
+from services.sagas.domain import Advanced, Plan, Run, Sending, State, Step, advance
+from services.sagas.signals import Answered, Begin, Cancel, Due, Retry, Signal
 
 SAGA = UUID("019e2f4a-6c00-7000-8000-5a6a00000001")
 START = datetime(2026, 5, 1, tzinfo=UTC)

@@ -12,8 +12,10 @@ from uuid import UUID
 
 import pytest
 
+from contracts.deployments import COMMANDS as DEPLOYMENTS
+from contracts.deployments import ReleaseDeployment
 from contracts.message import Envelope
-from contracts.sagas import RUNS, CancelSaga, RetrySaga, SagaRepublished, StartSaga
+from contracts.sagas import RUNS, CancelSaga, RetrySaga, SagaRepublished, SagaWrittenOff, StartSaga, WriteOffSaga
 from services.sagas import store
 from services.sagas.app import service, service_of
 from services.sagas.flows import Flows
@@ -126,6 +128,31 @@ async def test_a_compensation_that_fails_is_recorded_and_the_others_run_and_a_re
         assert (await there.outcome(again)).code == "not_retryable"
 
 
+async def test_a_failed_run_that_is_written_off_lets_its_deployment_go_and_never_goes_on(
+    idle: Sagas, neighbour: Neighbour
+) -> None:
+    deployment = uuid7()
+    async with with_flows(idle) as there, neighbour.at_work():
+        well = await there.begin("told", told("a"), deployment_id=deployment)
+        await there.ended(well)
+        (refused,) = await there.send(WriteOffSaga(saga_id=well, reason="why not"))
+        assert (await there.outcome(refused)).code == "not_failed"
+        neighbour.refuses |= {"do b", "undo a"}
+        id = await there.begin("told", told("a", "b"), deployment_id=deployment)
+        await there.ended(id)
+        shown = (await there.answer(WriteOffSaga(saga_id=id, reason="seen to")))["saga"]
+        assert shown["status"] == "failed"
+        written_off = shown["error"]["written_off"]
+        assert (written_off["reason"], written_off["by"]) == ("seen to", there.CALLER)
+        for command in (WriteOffSaga(saga_id=id, reason="again"), RetrySaga(saga_id=id)):
+            (again,) = await there.send(command)
+            assert (await there.outcome(again)).status == "refused"
+    (event,) = await _on_topic(there.settings, RUNS, SagaWrittenOff.TYPE)
+    assert event.data["run"]["error"]["written_off"] == written_off
+    (release,) = await _on_topic(there.settings, DEPLOYMENTS, ReleaseDeployment.TYPE)
+    assert (release.data["deployment_id"], release.data["saga_id"]) == (str(deployment), str(id))
+
+
 async def test_an_answer_that_came_before_the_time_was_up_counts_though_nobody_was_there(
     idle: Sagas, neighbour: Neighbour
 ) -> None:
@@ -203,19 +230,20 @@ async def test_every_run_is_told_again_when_asked(sagas: Sagas) -> None:
     for id in ids:
         await sagas.ended(id)
     assert await republish(service, sagas.db, "ops@arcadia.test") == len(ids)
-    runs = [each.data["run"] for each in await _told_of_runs(sagas.settings, len(ids))]
+    runs = [each.data["run"] for each in await _on_topic(sagas.settings, RUNS, SagaRepublished.TYPE, len(ids))]
     statuses = ["completed", "rolled_back", "completed"]
     assert [(run["id"], run["status"]) for run in sorted(runs, key=lambda run: str(run["id"]))] == [
         (str(id), status) for id, status in sorted(zip(ids, statuses, strict=True))
     ]
 
 
-async def _told_of_runs(settings: Settings, count: int) -> list[Envelope]:
+async def _on_topic(settings: Settings, topic: str, type_: str, count: int = 1) -> list[Envelope]:
+    """The first messages of a type on a topic."""
     found: list[Envelope] = []
-    async with tail(settings, [RUNS], since_ms=0) as consumer, asyncio.timeout(20):
+    async with tail(settings, [topic], since_ms=0) as consumer, asyncio.timeout(20):
         async for record in consumer:
             envelope = Envelope.model_validate_json(record.value)
-            found += [envelope] if envelope.type == SagaRepublished.TYPE else []
+            found += [envelope] if envelope.type == type_ else []
             if len(found) == count:
                 break
     return found

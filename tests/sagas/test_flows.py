@@ -13,8 +13,9 @@ import pytest
 from contracts.deployments import DeploymentState
 from contracts.provider import ProviderCommand
 from contracts.sagas import UNFINISHED, SagaStatus, StepStatus
-from services.sagas.domain import Answered, Begin, Cancel, Due, Plan, Retry, Run, Sending, Signal, advance
+from services.sagas.domain import Plan, Run, Sending, advance
 from services.sagas.flows import FLOWS
+from services.sagas.signals import Answered, Begin, Cancel, Due, Retry, Signal
 from shared.outcome import Refused
 from tests.sagas.neighbours import ADDRESS, Droplet, Neighbours, There, resource_of
 

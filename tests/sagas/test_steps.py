@@ -11,23 +11,8 @@ import pytest
 
 from contracts.message import Command
 from contracts.sagas import Echo, SagaStatus, StepStatus, Unecho
-from services.sagas.domain import (
-    EXPIRED,
-    Advanced,
-    Answered,
-    Asking,
-    Begin,
-    Cancel,
-    Due,
-    Plan,
-    Retry,
-    Run,
-    Sending,
-    Signal,
-    State,
-    Step,
-    advance,
-)
+from services.sagas.domain import EXPIRED, Advanced, Asking, Plan, Run, Sending, State, Step, advance
+from services.sagas.signals import Answered, Begin, Cancel, Due, Retry, Signal
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

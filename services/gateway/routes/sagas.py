@@ -17,7 +17,16 @@ from litestar.response import Stream
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
-from contracts.sagas import UNFINISHED, CancelSaga, RetrySaga, SagaKind, SagaStatus, SagaSummary, StartSaga
+from contracts.sagas import (
+    UNFINISHED,
+    CancelSaga,
+    RetrySaga,
+    SagaKind,
+    SagaStatus,
+    SagaSummary,
+    StartSaga,
+    WriteOffSaga,
+)
 from services.gateway import deployment_store, saga_store
 from services.gateway.documentation import ALWAYS, INVALID, NOT_FOUND, answer
 from services.gateway.gateway import ApiRequest
@@ -257,8 +266,25 @@ async def retry_saga(request: ApiRequest, saga_id: FromPath[UUID], key: Key = No
     return await submit(request, RetrySaga(saga_id=saga_id), key)
 
 
+class WriteOffRequest(BaseModel):
+    reason: str = Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$", description="What was done instead.")
+
+
+@post(
+    "/{saga_id:uuid}/write-off",
+    opt=OPERATORS,
+    status_code=200,
+    responses=write(answer(SagaAnswer, "Nobody waits for it any more.", {"saga": SAGA}), "not_failed"),
+)
+async def write_off_saga(
+    request: ApiRequest, saga_id: FromPath[UUID], data: JSONBody[WriteOffRequest], key: Key = None
+) -> ASGIResponse:
+    """Give a failed saga up whose rest was seen to by hand; its deployment is let go as it is. Operators only."""
+    return await submit(request, WriteOffSaga(saga_id=saga_id, reason=data.reason), key)
+
+
 router = Routes(
     "/sagas",
-    route_handlers=[list_sagas, start_saga, get_saga, follow_saga, cancel_saga, retry_saga],
+    route_handlers=[list_sagas, start_saga, get_saga, follow_saga, cancel_saga, retry_saga, write_off_saga],
     tags=["sagas"],
 )
