@@ -52,6 +52,6 @@ def _drawn(orphans: Sequence[Mapping[str, Any]]) -> Table:
             dollars(orphan["monthly_cents"]),
             orphan["reason"],
             orphan["operation_id"],
-            Text("destroyed", "yellow") if orphan["destroyed"] else "",
+            Text("destroyed", "yellow") if orphan["destroyed"] else Text(printable(orphan["error"] or ""), "red"),
         )
     return table

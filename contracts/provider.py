@@ -33,8 +33,9 @@ RecordName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^(@|\*
 class OperationStatus(StrEnum):
     """Where an operation is.
 
-    `pending`: nothing was sent yet. `sent`: a write may be under way, or its outcome is not known. `done`: it took
-    effect. `refused`: it did not, and never will. `cancelled`: it is not to take effect, and what came of it is undone.
+    `pending`: it has no effect yet. `sent`: a write may be under way, or its outcome is not known. `done`: it took
+    effect. `refused`: it has none, and gets one only if another message asks for it. `cancelled`: it is not to take
+    effect, and what came of it is undone.
     """
 
     PENDING = "pending"
@@ -96,7 +97,9 @@ class ProviderCommand(Command):
     """A write at the provider.
 
     Refused with `provider_refused`, `provider_denied_access`, `operation_cancelled`, `operation_mismatch` (the
-    operation's id names another kind of operation), or `expired`. Refused always means: it has no effect.
+    operation's id names another kind of operation), or `expired` (nothing was begun before the message's time was
+    over). Refused always means: this message has no effect and never will. Another that asks for the same operation
+    has it tried anew, unless it was cancelled.
     """
 
     TOPIC: ClassVar[str] = COMMANDS
@@ -207,8 +210,9 @@ class UndoOperation(ProviderCommand):
 
     Done when nothing of its effect is left at the provider: what a lost answer may have made is looked for. Result:
     `undone`, a list of what was found and taken back. `operation_id` names this undoing itself. Refused with
-    `cannot_be_undone` for a destroyed droplet and a grown disk; with `provider_refused` or `action_errored` where the
-    provider does not take it back, and then it may be asked again.
+    `cannot_be_undone` for a destroyed droplet and a grown disk; with `provider_refused`, `provider_denied_access` or
+    `action_errored` where the provider does not take it back; with `expired` where nothing was begun in time. Even then
+    the operation gets no further, and its undoing may be asked for again.
     """
 
     TYPE: ClassVar[str] = "arcadia.provider.undo-operation.v1"
@@ -217,11 +221,12 @@ class UndoOperation(ProviderCommand):
 
 
 class SweepOrphans(Command):
-    """Look for droplets tagged with an operation that does not have them: undone, refused, or done with another.
+    """Look for droplets tagged with an operation that does not have them: undone, refused, pending, done with another.
 
-    Result: `orphans`, a row for each with `droplet_id`, `name`, `operation_id`, `reason`, `since`, `monthly_cents` (US)
-    and `destroyed`; `complete`, whether all droplets were seen. One whose operation this ledger does not know is told
-    of and never destroyed: another installation may have it.
+    Result: `orphans`, a row for each with `droplet_id`, `name`, `operation_id`, `reason`, `since`, `monthly_cents`
+    (US), `destroyed` and, where that was asked for and did not succeed, `error`; `complete`, whether all droplets were
+    seen. One whose operation this ledger does not know is told of and never destroyed: another installation may have
+    it.
     """
 
     TYPE: ClassVar[str] = "arcadia.provider.sweep-orphans.v1"

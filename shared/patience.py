@@ -29,15 +29,16 @@ DENIED = (MissingToken, Unauthorized, Forbidden)
 
 
 @contextmanager
-def patience(purpose: Purpose, after: timedelta | None = None) -> Iterator[None]:
+def patience(purpose: Purpose, after: timedelta | None = None, *, longest: timedelta = timedelta.max) -> Iterator[None]:
     """Puts the job off while the provider is away or asks for patience; refuses it where the provider does.
 
-    `after`: how long it rests while the provider is away. Default: with growing pauses.
+    `after`: how long it rests while the provider is away. Default: with growing pauses. `longest`: how long it rests
+    at most where the provider asks for it.
     """
     try:
         yield
     except RateLimited as error:
-        raise PutOff(str(error), timedelta(seconds=error.retry_after)) from error
+        raise PutOff(str(error), min(timedelta(seconds=error.retry_after), longest)) from error
     except (Unavailable, BadAnswer) as error:
         raise PutOff(str(error), after) from error
     except (*DENIED, RefusedByProvider) as error:

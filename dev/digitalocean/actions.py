@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import orjson
 
@@ -38,6 +39,9 @@ def begin(
         if droplet.event != action.id:
             return  # changed or deleted by hand meanwhile
         droplet.event = None
+        if lag := world.settings.effect_lag:
+            droplet.shown = {"status": droplet.status, "size_slug": droplet.size.slug}
+            world.later(lag, partial(_show, droplet, droplet.shown))
         (error or effect)()
         droplet.changed()
 
@@ -45,6 +49,12 @@ def begin(
     droplet.changed()
     world.clock.at(now + seconds, end)
     return action
+
+
+def _show(droplet: Droplet, instead: Json) -> None:
+    """Let a droplet be seen as it is, if nothing else is shown in its place by now."""
+    if droplet.shown is instead:
+        droplet.shown = {}
 
 
 def check_idle(droplet: Droplet) -> None:

@@ -37,6 +37,8 @@ class Settings(BaseModel):
     """How long an active droplet has no addresses yet."""
     delete_lag: float = Field(15, ge=0)
     """How long a deleted droplet can still be read and is listed."""
+    effect_lag: float = Field(0, ge=0)
+    """How long a droplet shows the status and the size that it had before an action that is completed."""
 
     refuse_delete_during_event: bool = True
     """A droplet cannot be deleted while an action runs on it; off: the deletion is taken, and waits for the action."""

@@ -5,8 +5,9 @@ Accepts     CreateDroplet, AwaitDroplet, DestroyDroplet, PowerOffDroplet, PowerO
             UpsertDnsRecord, RemoveDnsRecord, UndoOperation, SweepOrphans
 Announces   the state of operations, at every change
 Invariants  a write is noted down before it is sent, and not sent again before what it made must have come to light;
-            what is refused has no effect; what is undone takes none, however late it comes; one operation at a time
-            changes a droplet, or the records of one name and type; no secret is in the ledger
+            what is refused has no effect, unless another message asks anew; what is undone takes none, however late it
+            comes; one operation at a time reads and changes a droplet, or the records of one name and type; no secret
+            is in the ledger
 Does not decide what is to be created, or when: sagas and operators do
 
 There is no `handlers.py`: each file is one kind of write from command to answer. `ledger.py` is the protocol that all

@@ -34,17 +34,22 @@ class Patience:
     lookup_s: float = 60.0
     """How long past its time-out a write's effect may come to light: lists and tags lag."""
     poll_s: float = 2.0
-    """Between two looks at something that takes its time at the provider."""
+    """Between two looks at something that takes its time at the provider: at first, and the least."""
+    slow_poll_s: float = 15.0
+    """The same, at something that has taken long already."""
     away_s: float = 5.0
     """Until the provider is asked again that was away."""
     denied_s: float = 30.0
     """The same, where it does not let us in and we cannot leave it at that."""
+    limited_s: float = 60.0
+    """The longest until it is asked again that has asked for patience, however much it asked for."""
     hold_s: float = 150.0
-    """How long others leave alone what an operation is changing, after it was last heard of: two leases of its job."""
+    """How long an operation has its target to itself after its last attempt began or its last write was noted down:
+    longer than it rests between two attempts, and two leases of its job, so that one which is taken over keeps it."""
     ready_s: float = 900.0
     """How long a droplet may take to come up, where the command does not say."""
     vanished_s: float = 60.0
-    """How long a new droplet may be unknown by its id."""
+    """How long a droplet may be unknown by its id that is not gone."""
     orphan_s: float = 3600.0
     """How long nothing must have happened to an operation before what it left is nobody's."""
 
@@ -61,6 +66,22 @@ class Patience:
     @property
     def poll(self) -> timedelta:
         return timedelta(seconds=self.poll_s)
+
+    def poll_after(self, waited_s: float) -> timedelta:
+        """The pause before the next look at something that has taken so long already."""
+        return timedelta(seconds=max(self.poll_s, min(waited_s / 4, self.slow_poll_s)))
+
+    @property
+    def away(self) -> timedelta:
+        return timedelta(seconds=self.away_s)
+
+    @property
+    def denied(self) -> timedelta:
+        return timedelta(seconds=self.denied_s)
+
+    @property
+    def limited(self) -> timedelta:
+        return timedelta(seconds=self.limited_s)
 
     @property
     def hold(self) -> timedelta:
@@ -104,7 +125,7 @@ async def provider(settings: Settings, waits: Patience) -> AsyncIterator[Provide
 @contextmanager
 def asking(provider: Provider) -> Iterator[None]:
     """For reads before anything was sent: put off while the provider is away, refused where it does not let us in."""
-    with patience(PURPOSE, timedelta(seconds=provider.patience.away_s)):
+    with patience(PURPOSE, provider.patience.away, longest=provider.patience.limited):
         yield
 
 
@@ -116,12 +137,12 @@ def insisting(provider: Provider) -> Iterator[None]:
             yield
     except Refused as refusal:
         reason = f"{refusal.code}: {refusal.detail.get('reason')}"
-        raise PutOff(reason, timedelta(seconds=provider.patience.denied_s)) from refusal
+        raise PutOff(reason, provider.patience.denied) from refusal
 
 
 async def rows_of(walk: Walk, provider: Provider) -> list[dict[str, Any]]:
     """All rows of a list. Put off where some may have been missed: they must not be taken for gone."""
     rows = [row async for page in walk for row in page]
     if not walk.complete:
-        raise PutOff("; ".join(walk.doubts), timedelta(seconds=provider.patience.away_s))
+        raise PutOff("; ".join(walk.doubts), provider.patience.away)
     return rows

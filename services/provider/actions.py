@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
-from contracts.provider import DropletCommand, PowerOffDroplet, PowerOnDroplet, ResizeDroplet
+from contracts.provider import DropletCommand, OperationStatus, PowerOffDroplet, PowerOnDroplet, ResizeDroplet
 from services.provider import domain, ledger
 from services.provider.access import Provider, insisting, rows_of
 from services.provider.course import Course, Run, follow
 from services.provider.domain import Droplet
-from services.provider.droplets import DROPLET, may_be_unknown_yet, target_of
+from services.provider.droplets import DROPLET, may_be_unknown_yet, seconds_since, target_of
 from services.provider.ledger import Claim, Effect
 from services.provider.store import Json, Row
 from shared.digitalocean import NotFound
@@ -20,8 +21,7 @@ from shared.patience import DENIED
 
 ACTIONS = f"{DROPLET}/actions"
 
-LOOKS = 5
-"""How often a droplet is looked at that does not show what a completed action should have done."""
+ACTION = "/v2/actions/{action_id}"
 
 
 class DropletGone(Exception):
@@ -61,10 +61,10 @@ async def _bring(cmd: DropletCommand, run: Run, wanted: Json, was: str) -> Outco
 async def take_back(undone: Row, own: Row, run: Run) -> list[str]:
     """Bring a droplet back to the power or the size that it had before an operation."""
     before, part = undone["before"], "size" if undone["kind"] == "resize-droplet" else "status"
-    if before is None:  # nothing was sent
+    if "told" in undone["known"] and "acted" not in undone["known"]:  # it was so already
         return []
     try:
-        if undone["step"]:
+        if undone["step"] and own["status"] == OperationStatus.PENDING:
             await _let_end(run, undone)
         arrived = await follow(_course(switches=True), run, own, lambda now: now | {part: before[part]})
     except DropletGone:
@@ -76,7 +76,7 @@ async def _let_end(run: Run, undone: Row) -> None:
     """Wait until the cancelled operation's own action is over, or certainly never began."""
     action = await _action_of(run, undone)
     if action["status"] == "in-progress" if action else undone["unsure"]:
-        raise PutOff("the action that is to be undone may be under way", run.resources.patience.poll)
+        raise PutOff("the action that is to be undone may be under way", ledger.pause(run, undone))
 
 
 def _course(*, switches: bool) -> Course:
@@ -86,6 +86,8 @@ def _course(*, switches: bool) -> Course:
 async def _read(run: Run, row: Row) -> Json:
     """A droplet as it is while no event runs on it; put off until then."""
     provider, droplet_id = run.resources, _droplet_id(row)
+    if row["step"] and (action := await _action_by_id(run, row["step"])) and action["status"] == "in-progress":
+        raise PutOff("the action is under way", ledger.pause(run, row))
     with ledger.reading_for(row, provider):
         try:
             actions = await rows_of(provider.do.walk(ACTIONS, "actions", droplet_id=droplet_id), provider)
@@ -110,34 +112,46 @@ def _next(switches: bool, now: Json, wanted: Json) -> Json | None:
 
 async def _settle(run: Run, row: Row, now: Json) -> Row:
     """What came of the action under way, while no event runs on the droplet any more."""
-    step, action, waits = row["step"], await _action_of(run, row), run.resources.patience
+    action, waits = await _action_of(run, row), run.resources.patience
     if action is None:
         if row["unsure"]:
             raise PutOff("the action that was begun, if it was, is looked for", waits.poll)
         return await ledger.note(run, row, None, row["known"])
+    step = row["step"] | {"action_id": action["id"]}
     what = {"action_id": action["id"], "action": step["type"]}
     if action["status"] == "errored":
         return await ledger.fail(run, row, Refused("action_errored", **what))
-    if action["status"] == "completed" and domain.shows(_droplet(now), step):
-        return await ledger.note(run, row, None, {"acted": True})
-    if action["status"] == "completed" and step.get("looks", 0) >= LOOKS:
-        return await ledger.fail(run, row, Refused("action_errored", **what, reason="it completed without effect"))
-    await ledger.note(run, row, step | {"looks": step.get("looks", 0) + 1, "action_id": action["id"]}, row["known"])
+    if action["status"] == "completed":
+        if domain.shows(_droplet(now), step):
+            return await ledger.note(run, row, None, {"acted": True})
+        step = {"completed_at": run.meta.now.isoformat()} | step
+        if seconds_since(step["completed_at"], run.meta) > waits.lookup_s:
+            return await ledger.fail(run, row, Refused("action_errored", **what, reason="it completed without effect"))
+    await ledger.note(run, row, step, row["known"])
     raise PutOff("the action's effect does not show yet", waits.poll)
 
 
 async def _action_of(run: Run, row: Row) -> Json | None:
-    """The action that came of a step: by its id, or where no answer told that, looked for; None where none shows."""
+    """The action that came of a step: by its id, or where that tells nothing, looked for; None where none shows."""
     provider, step, droplet_id = run.resources, row["step"], _droplet_id(row)
+    if action := await _action_by_id(run, step):
+        return action
     with insisting(provider):
-        if "action_id" in step:
-            return await provider.do.single("action", "/v2/actions/{action_id}", action_id=step["action_id"])
         try:
             actions = await rows_of(provider.do.walk(ACTIONS, "actions", droplet_id=droplet_id), provider)
         except NotFound as error:
             raise DropletGone(str(droplet_id)) from error
     found = domain.ours(actions, step)
     return dict(found) if found else None
+
+
+async def _action_by_id(run: Run, step: Json) -> Json | None:
+    """The action that came of a step; None where no answer has told its id, or the provider does not know it."""
+    if "action_id" not in step:
+        return None
+    with insisting(run.resources), suppress(NotFound):
+        return await run.resources.do.single("action", ACTION, action_id=step["action_id"])
+    return None
 
 
 async def _send(run: Run, claim: Claim) -> Row:
@@ -148,15 +162,13 @@ async def _send(run: Run, claim: Claim) -> Row:
         answer = await ledger.send(run, claim, "POST", ACTIONS, json=body, droplet_id=_droplet_id(row))
     except NotFound as error:
         raise DropletGone(row["target"]) from error
-    except RefusedByProvider as error:
+    except (*DENIED, RefusedByProvider) as error:
         if domain.is_busy(error.message):
-            raise await ledger.put_back(run, claim, str(error)) from error
+            raise await ledger.put_back(run, claim, str(error), run.resources.patience.poll) from error
         if domain.is_so_already(error.message):
             told = {"status": "off" if step["type"] == "power_off" else "active"}
             return await ledger.note(run, row, None, row["known"] | {"told": told})
-        return await ledger.fail(run, row, ledger.denied_or_refused(error))
-    except DENIED as error:
-        return await ledger.fail(run, row, ledger.denied_or_refused(error))
+        return await ledger.rejected(run, claim, error)
     action = ledger.unknown_if_it_lacks(answer, "action")
     await ledger.note(run, row, step | {"action_id": action["id"]}, row["known"])
     raise PutOff("the action is under way", run.resources.patience.poll)

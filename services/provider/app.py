@@ -24,8 +24,9 @@ from shared.service import Service
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-# Longer than the longest call (`DigitalOcean.call_timeout`): whoever takes a job over finds its last write decided, or
-# not to be waited for any more.
+# Longer than the longest call (`DigitalOcean.call_timeout`) by more than the quarter after which it is renewed: whoever
+# cannot renew it, since the database is away, still hears the answer to a call under way. What whoever takes the job
+# over may send is not the lease's to say: the ledger knows until when a write may come to light.
 LEASE = timedelta(seconds=75)
 
 service: Service[Provider] = Service("provider", resources=access, leased=leased)

@@ -57,8 +57,7 @@ async def follow(course: Course, run: Run, row: Row, aim: Callable[[Json], Json]
         before = state if row["before"] is None else row["before"]
         step = course.next(state, course.restore(before) if row["error"] else aim(before))
         if step is not None:
-            claim = await ledger.claim(run, row, Intent(step, state, exclusive=True))
-            row = await course.send(run, claim)
+            row = await course.send(run, await ledger.claim(run, row, Intent(step, state)))
         elif row["error"]:
             raise await ledger.refuse(run, row, Refused(row["error"], **row["detail"] or {}))
         else:

@@ -19,6 +19,8 @@ TAG = "op:"
 
 UNKNOWN_OPERATION = "unknown_operation"
 
+_WITHOUT_EFFECT = frozenset({OperationStatus.CANCELLED, OperationStatus.REFUSED, OperationStatus.PENDING})
+
 IRREVOCABLE = frozenset({"destroy-droplet", "undo-operation"})
 
 
@@ -172,12 +174,15 @@ class Known:
 
 
 def why_orphan(droplet_id: int, born: datetime, operation: Known | None, before: datetime) -> str | None:
-    """Why nobody has a droplet that is tagged with an operation; None where somebody may: it is not `before` long."""
+    """Why nobody has a droplet that is tagged with an operation; None where somebody may: it is not `before` long.
+
+    The operation is as it was after the droplet was seen: one that was pending then had long given up what made it.
+    """
     if operation is None:
         return UNKNOWN_OPERATION if born < before else None
     if operation.updated_at >= before:
         return None
-    if operation.undone or operation.status in {OperationStatus.CANCELLED, OperationStatus.REFUSED}:
+    if operation.undone or operation.status in _WITHOUT_EFFECT:
         return "undone" if operation.undone else operation.status
     if operation.status == OperationStatus.DONE and operation.droplet_id not in (None, droplet_id):
         return "made_twice"

@@ -39,10 +39,10 @@ async def create_droplet(cmd: CreateDroplet, run: JobRun[Provider]) -> Outcome:
     if answer := ledger.answer_of(row):
         return answer
     if row["status"] == OperationStatus.SENT:
-        if found := await _keep_oldest(row, run.resources):
+        if found := await _keep_oldest(row, run):
             return await _made(row, run, found, {})
         if row["unsure"]:
-            raise PutOff("what the create made, if anything, is looked for", run.resources.patience.poll)
+            raise PutOff("what the create made, if anything, is looked for", ledger.pause(run, row))
     claim = await ledger.claim(run, row, Intent({"create": cmd.name}))
     try:
         body = await ledger.send(run, claim, "POST", DROPLETS, json=_order(cmd))
@@ -78,7 +78,7 @@ async def _destroy_what_came_of(row: Row, run: JobRun[Provider]) -> None:
         return
     gone = await is_destroyed(run.resources, row["result"]["droplet_id"])
     if not gone or row["unsure"]:
-        raise PutOff("the droplet of a cancelled create is being destroyed", run.resources.patience.poll)
+        raise PutOff("the droplet of a cancelled create is being destroyed", ledger.pause(run, row))
 
     async def mark(conn: Connection, meta: Meta) -> tuple[None, Said]:
         await ledger.lock(conn, row["id"])
@@ -87,12 +87,12 @@ async def _destroy_what_came_of(row: Row, run: JobRun[Provider]) -> None:
     await transact(run, mark)
 
 
-async def _keep_oldest(row: Row, provider: Provider) -> int | None:
+async def _keep_oldest(row: Row, run: JobRun[Provider]) -> int | None:
     """The droplet that an operation made, if lists show any; of several the others are destroyed."""
-    found = await made_by(row, provider)
+    found = await made_by(row, run.resources)
     for surplus in found[1:]:
-        if not await is_destroyed(provider, surplus):
-            raise PutOff(f"droplet {surplus}, made beside {found[0]}, is being destroyed", provider.patience.poll)
+        if not await is_destroyed(run.resources, surplus):
+            raise PutOff(f"droplet {surplus}, made beside {found[0]}, is being destroyed", ledger.pause(run, row))
     return found[0] if found else None
 
 
@@ -137,21 +137,20 @@ async def take_back(undone: Row, own: Row, run: JobRun[Provider]) -> list[str]:
     """
     if own["status"] == OperationStatus.PENDING:
         own = (await ledger.claim(run, own, Intent({"destroy": domain.tag_of(undone["id"])}))).row
-    provider, known = run.resources, own["known"]
-    seen, gone = set(known.get("seen", ())), set(known.get("gone", ()))
-    made = {undone["result"]["droplet_id"]} if undone["result"] else set()
-    for droplet_id in sorted((made | seen | set(await made_by(undone, provider))) - gone):
+    provider, made = run.resources, {undone["result"]["droplet_id"]} if undone["result"] else set()
+    seen = set(own["known"].get("seen", ()))
+    found, is_over = sorted(made | seen | set(await made_by(undone, provider))), True
+    for droplet_id in found:
         if not await is_destroyed(provider, droplet_id):
             seen.add(droplet_id)
-        elif droplet_id in seen or not undone["unsure"]:
-            gone.add(droplet_id)
-        else:
-            made.add(droplet_id)
-    if {"seen": sorted(seen), "gone": sorted(gone)} != known:
-        own = await ledger.note(run, own, own["step"], {"seen": sorted(seen), "gone": sorted(gone)})
-    if (seen | made) - gone or (undone["step"] and undone["unsure"]):
-        raise PutOff("what the create made, if anything, is being destroyed", provider.patience.poll)
-    return [target_of(droplet_id) for droplet_id in sorted(gone)]
+            is_over = False
+        elif undone["unsure"] and droplet_id not in seen:
+            is_over = False
+    if sorted(seen) != own["known"].get("seen", []):
+        own = await ledger.note(run, own, own["step"], {"seen": sorted(seen)})
+    if not is_over or (undone["step"] and undone["unsure"]):
+        raise PutOff("what the create made, if anything, is being destroyed", ledger.pause(run, own))
+    return [target_of(droplet_id) for droplet_id in found]
 
 
 async def destroy_droplet(cmd: DestroyDroplet, run: JobRun[Provider]) -> Outcome:
@@ -160,19 +159,19 @@ async def destroy_droplet(cmd: DestroyDroplet, run: JobRun[Provider]) -> Outcome
     row = await ledger.take_up(cmd, run, target_of(cmd.droplet_id))
     if answer := ledger.answer_of(row):
         return answer
-    if row["status"] == OperationStatus.PENDING:
+    begun = row["status"] == OperationStatus.SENT  # an answer may have been lost
+    if not begun:
         row = (await ledger.claim(run, row, Intent({"destroy": cmd.droplet_id}))).row
-    begun = bool(row["known"])
     try:
         gone = await is_destroyed(provider, cmd.droplet_id, patient=insisting if begun else asking)
     except Refused as refusal:
         raise await ledger.refuse(run, row, refusal) from refusal
-    if gone and (begun or not await may_be_unknown_yet(run, cmd.droplet_id)):
+    if gone and (row["known"] or not await may_be_unknown_yet(run, cmd.droplet_id)):
         row = await ledger.finish(run, row, Effect(result))
         return ledger.answer_of(row) or Outcome(result=result)
-    if not gone:
-        await ledger.note(run, row, row["step"], {"begun": True})
-    raise PutOff("the droplet is being destroyed", provider.patience.poll)
+    if not gone and not row["known"]:
+        row = await ledger.note(run, row, row["step"], {"seen": [cmd.droplet_id]})
+    raise PutOff("the droplet is being destroyed", ledger.pause(run, row))
 
 
 async def may_be_unknown_yet(run: JobRun[Provider], droplet_id: int) -> bool:
@@ -198,7 +197,7 @@ async def await_droplet(cmd: AwaitDroplet, run: JobRun[Provider]) -> Outcome:
     if droplet is None:
         await _check_not_vanished(cmd.droplet_id, run, since)
     else:
-        since["seen"] = True
+        since.pop("missing", None)
         networks = droplet.get("networks") or {}
         ipv4, ipv6 = (domain.public_address(networks, family) for family in ("v4", "v6"))
         if droplet.get("status") == "active" and ipv4:
@@ -206,14 +205,14 @@ async def await_droplet(cmd: AwaitDroplet, run: JobRun[Provider]) -> Outcome:
     if _too_late(run, since):
         raise Refused("droplet_not_ready", droplet_id=cmd.droplet_id, status=(droplet or {}).get("status"))
     if since != run.progress:
-        await run.apply(_nothing, progress=since)
-    raise PutOff("the droplet is not up yet", provider.patience.poll)
+        await keep_progress(run, since)
+    raise PutOff("the droplet is not up yet", provider.patience.poll_after(seconds_since(since["began"], run.meta)))
 
 
 async def _check_not_vanished(droplet_id: int, run: JobRun[Provider], since: Json) -> None:
-    """A droplet that is unknown was never placed, or is not known yet: then only for a while."""
-    long_enough = _seconds_since(since.setdefault("missing", run.meta.now.isoformat()), run.meta)
-    if since.get("seen") or long_enough > run.resources.patience.vanished_s or await _was_not_placed(droplet_id, run):
+    """A droplet that is unknown was never placed or is gone; or it is not known yet, or just now, but that ends."""
+    missing_s = seconds_since(since.setdefault("missing", run.meta.now.isoformat()), run.meta)
+    if missing_s > run.resources.patience.vanished_s or await _was_not_placed(droplet_id, run):
         raise Refused("droplet_vanished", droplet_id=droplet_id)
 
 
@@ -234,11 +233,17 @@ async def _was_not_placed(droplet_id: int, run: JobRun[Provider]) -> bool:
 def _too_late(run: JobRun[Provider], since: Json) -> bool:
     if run.meta.expires:
         return ledger.is_late(run.meta)
-    return _seconds_since(since["began"], run.meta) > run.resources.patience.ready_s
+    return seconds_since(since["began"], run.meta) > run.resources.patience.ready_s
 
 
-def _seconds_since(time: str, meta: Meta) -> float:
+def seconds_since(time: str, meta: Meta) -> float:
+    """How long ago a time was that was noted down."""
     return (meta.now - datetime.fromisoformat(time)).total_seconds()
+
+
+async def keep_progress(run: JobRun[Provider], progress: Json) -> None:
+    """Keep what a job's next attempt is to know, and nothing else."""
+    await run.apply(_nothing, progress=progress)
 
 
 async def _nothing(_: Connection, __: Meta) -> None:

@@ -1,10 +1,11 @@
 """The protocol of a write at a provider that recognizes no request which it has seen before.
 
-1. `take_up` notes the operation down, or finds what is noted; `answer_of` gives the answer where it has one.
+1. `take_up` notes the operation down, or finds what is noted, and holds its target: what is read from here on, no other
+   operation changes. `answer_of` gives the answer where it has one.
 2. `claim` notes down that a write is about to be sent. Until `unsure_until` its effect may come to light, whatever
    becomes of us; so whoever finds such a row looks, and sends nothing before that time has passed.
 3. `send` sends it, outside any transaction.
-4. `finish`, `note` or `fail` records what came of it.
+4. `finish`, `note` or `fail` records what came of it; `put_back` that it was not sent.
 
 A worker that lost its job's lease gets no further than to the next of these transactions.
 """
@@ -27,10 +28,10 @@ from services.provider import store
 from services.provider.access import PURPOSE, Provider, asking, insisting
 from services.provider.store import Json, Row
 from shared.db import Connection
-from shared.digitalocean import OutcomeUnknown, ProviderError, RateLimited, Unavailable, redact
+from shared.digitalocean import OutcomeUnknown, ProviderError, RateLimited, TooLate, Unavailable, redact
 from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome, Refused
-from shared.patience import refusal_of
+from shared.patience import DENIED, refusal_of
 from shared.steps import Said, transact
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,9 @@ UNKNOWN = "unknown"
 UNDOING = "undo-operation"
 
 _PENDING, _SENT, _CANCELLED = OperationStatus.PENDING, OperationStatus.SENT, OperationStatus.CANCELLED
+
+OPEN = frozenset({_PENDING, _SENT})
+"""Of an operation that may take effect."""
 
 
 def kind_of(cmd: ProviderCommand) -> str:
@@ -59,27 +63,60 @@ def told(*rows: Row) -> list[Event]:
 
 
 async def take_up(cmd: ProviderCommand, run: JobRun[Provider], target: str | None = None) -> Row:
-    """Note an operation down as pending, or find it noted down."""
-    return await transact(run, partial(_take_up, cmd, run, target))
+    """Note an operation down as pending, or find it noted down; hold its target, if it has one.
+
+    Raises `Refused` where nothing was begun and nobody waits for it any more, and `PutOff` while another operation
+    holds the target.
+    """
+    row, is_held = await transact(run, partial(_take_up, cmd, run, target))
+    if not is_held:
+        raise held_by_another(run, row)
+    return row
 
 
 async def _take_up(
     cmd: ProviderCommand, run: JobRun[Provider], target: str | None, conn: Connection, meta: Meta
+) -> tuple[tuple[Row, bool], Said]:
+    row, said = await note_down(cmd, run, target, conn, meta)
+    if row["status"] == _PENDING and is_late(run.meta):
+        raise Refused("expired")
+    return (row, await hold(run, row, conn)), said
+
+
+async def note_down(
+    cmd: ProviderCommand, run: JobRun[Provider], target: str | None, conn: Connection, meta: Meta
 ) -> tuple[Row, Said]:
-    if made := await insert(conn, cmd, target, meta):
+    """An operation's row: a new one, or the one that is there; opened again where another message was refused it."""
+    if made := await _insert(conn, cmd, target, meta):
         return made, told(made)
     row = await lock(conn, cmd.operation_id)
     check_kind(row, cmd)
-    if row["status"] == _PENDING and is_late(run.meta):
-        row = await store.mark_refused(conn, row["id"], "expired", {}, meta.now)
-        return row, told(row)
-    if row["status"] == _SENT:
-        await store.mark_held(conn, row["id"], run.resources.patience.hold)
-    return row, ()
+    if row["status"] != OperationStatus.REFUSED or row["undone"] or row["refused_by"] == meta.message_id:
+        return row, ()
+    if row["known"] and row["unsure"]:
+        raise PutOff("what was taken back may not show yet", run.resources.patience.poll)
+    row = await store.mark_pending(conn, row["id"], meta.now)
+    return row, told(row)
 
 
-async def insert(conn: Connection, cmd: ProviderCommand, target: str | None, meta: Meta) -> Row | None:
-    """Note an operation down as pending; None where it is there already."""
+async def hold(run: JobRun[Provider], row: Row, conn: Connection) -> bool:
+    """Hold the target of an operation that is open, if it has one; False where another operation does.
+
+    It keeps its hold when it is put off, also with nothing done: would it let go, those that keep coming could pass it
+    for ever. Nor can one that is given up block for ever: a hold lapses.
+    """
+    if row["target"] is None or row["status"] not in OPEN:
+        return True
+    await store.lock_target(conn, row["target"])
+    return await store.mark_held(conn, row["id"], run.resources.patience.hold)
+
+
+def held_by_another(run: JobRun[Provider], row: Row) -> PutOff:
+    """What puts an operation off while another one holds its target."""
+    return PutOff(f"another operation is changing {row['target']}", run.resources.patience.poll)
+
+
+async def _insert(conn: Connection, cmd: ProviderCommand, target: str | None, meta: Meta) -> Row | None:
     request = redact(cmd.model_dump(mode="json", exclude={"operation_id", "deployment_id"}))
     return await store.insert_operation(
         conn,
@@ -135,11 +172,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Intent:
-    """What is about to be sent; `before`: its target as it is now. `exclusive`: nobody else is changing that."""
+    """What is about to be sent; `before`: its target as it is now."""
 
     step: Json
     before: Json | None = None
-    exclusive: bool = False
 
 
 async def claim(run: JobRun[Provider], row: Row, intent: Intent) -> Claim:
@@ -149,6 +185,8 @@ async def claim(run: JobRun[Provider], row: Row, intent: Intent) -> Claim:
     """
     at = time.monotonic()
     row = await transact(run, partial(_claim, run, row, intent))
+    if row["status"] == _PENDING:
+        raise Refused("expired")
     answer_of(row)
     return Claim(row, at)
 
@@ -156,25 +194,21 @@ async def claim(run: JobRun[Provider], row: Row, intent: Intent) -> Claim:
 async def _claim(run: JobRun[Provider], seen: Row, intent: Intent, conn: Connection, meta: Meta) -> tuple[Row, Said]:
     waits = run.resources.patience
     row = await lock(conn, seen["id"])
-    if row["status"] not in (_PENDING, _SENT):
+    if row["status"] not in OPEN:
         return row, ()
     if (row["status"], row["sent_at"]) != (seen["status"], seen["sent_at"]):
         raise PutOff("another worker has sent meanwhile", waits.poll)
     if is_late(run.meta) and not row["known"] and not row["error"] and row["kind"] != UNDOING:
-        row = await store.mark_refused(conn, row["id"], "expired", {}, meta.now)
+        row = await store.mark_pending(conn, row["id"], meta.now)
         return row, told(row)
-    if intent.exclusive:
-        await _check_free(conn, row, waits.poll)
+    if row["target"] is not None:
+        await store.lock_target(conn, row["target"])
     sent = await store.mark_sent(
         conn, row["id"], intent.step, intent.before, meta.now, unsure=waits.unsure, hold=waits.hold
     )
+    if sent is None:
+        raise PutOff(f"{row['target']} may have been changed since it was read", waits.poll)
     return sent, told(sent) if sent["version"] != row["version"] else ()
-
-
-async def _check_free(conn: Connection, row: Row, poll: timedelta) -> None:
-    await store.lock_target(conn, row["target"])
-    if await store.is_held(conn, row["target"], row["id"]):
-        raise PutOff(f"another operation is changing {row['target']}", poll)
 
 
 async def send(
@@ -184,38 +218,47 @@ async def send(
 
     What the provider refused is raised as it came: nothing has happened then.
     """
-    do, waits = run.resources.do, run.resources.patience
-    if time.monotonic() - claim.at > waits.start_s:  # frozen meanwhile: others may believe that it never will be sent
-        await _unsent(run, claim)
-        raise PutOff("too late to send what was claimed", waits.poll)
+    waits = run.resources.patience
+    deadline = claim.at + waits.start_s + waits.slot_s  # after it, others may believe that it never will be sent
     try:
-        return await do.send(method, route, json=json, **ids)
+        return await run.resources.do.send(method, route, json=json, deadline=deadline, **ids)
     except OutcomeUnknown as error:
         log.warning("a write's outcome is unknown", operation=str(claim.row["id"]), error=str(error))
         raise PutOff(str(error), waits.poll) from error
     except RateLimited as error:
-        await _unsent(run, claim)
-        raise PutOff(str(error), timedelta(seconds=error.retry_after)) from error
+        after = min(timedelta(seconds=error.retry_after), waits.limited)
+        raise await put_back(run, claim, str(error), after) from error
     except Unavailable as error:
-        await _unsent(run, claim)
-        raise PutOff(str(error), timedelta(seconds=waits.away_s)) from error
+        raise await put_back(run, claim, str(error), waits.away) from error
+    except TooLate as error:
+        raise await put_back(run, claim, str(error), waits.poll) from error
 
 
-async def put_back(run: JobRun[Provider], claim: Claim, reason: str) -> PutOff:
-    """A write that the provider does not take just now: nothing has happened. Gives what puts the job off."""
-    await _unsent(run, claim)
-    return PutOff(reason, run.resources.patience.poll)
-
-
-async def _unsent(run: JobRun[Provider], claim: Claim) -> None:
+async def put_back(run: JobRun[Provider], claim: Claim, reason: str, after: timedelta) -> PutOff:
+    """A write that was not sent, or not taken just now: nothing has happened. Gives what puts the job off."""
     await transact(run, partial(_mark_unsent, claim))
+    return PutOff(reason, after)
 
 
 async def _mark_unsent(claim: Claim, conn: Connection, meta: Meta) -> tuple[None, Said]:
     row = await lock(conn, claim.row["id"])
     if row["sent_at"] != claim.row["sent_at"] or row["status"] not in (_SENT, _CANCELLED):
         return None, ()
-    return None, told(await store.mark_unsent(conn, row["id"], meta.now))
+    if row["status"] == _SENT and not row["known"] and not row["error"]:
+        return None, told(await store.mark_pending(conn, row["id"], meta.now))
+    await store.mark_step(conn, row["id"], None, row["known"])
+    return None, ()
+
+
+async def rejected(run: JobRun[Provider], claim: Claim, error: ProviderError) -> Row:
+    """What becomes of an operation whose write the provider did not take: it fails.
+
+    But where it does not let us in half-way, that is waited out: it would not let us take back what was done, either.
+    """
+    row = claim.row
+    if isinstance(error, DENIED) and (row["known"] or row["error"]):
+        raise await put_back(run, claim, str(error), run.resources.patience.denied) from error
+    return await fail(run, row, denied_or_refused(error))
 
 
 async def note(run: JobRun[Provider], row: Row, step: Json | None, known: Json) -> Row:
@@ -227,7 +270,7 @@ async def note(run: JobRun[Provider], row: Row, step: Json | None, known: Json) 
 
 async def _note(id: UUID, step: Json | None, known: Json, conn: Connection, meta: Meta) -> tuple[Row, Said]:
     row = await lock(conn, id)
-    if row["status"] not in (_SENT, _PENDING, _CANCELLED):
+    if row["status"] not in (*OPEN, _CANCELLED):
         return row, ()
     return await store.mark_step(conn, id, step, known), ()
 
@@ -235,9 +278,11 @@ async def _note(id: UUID, step: Json | None, known: Json, conn: Connection, meta
 async def fail(run: JobRun[Provider], row: Row, refusal: Refused) -> Row:
     """Keep why an operation will be refused, once whatever it has done by now is taken back.
 
-    Raises what stands in the way of that where it is failing already: that is an operator's.
+    Raises what stands in the way of that where it is failing already: if another attempt does not help, that is an
+    operator's.
     """
     if row["error"]:
+        await note(run, row, None, row["known"])
         raise RuntimeError(f"{row['target']} cannot be put back after {row['error']}: {refusal.code} {refusal.detail}")
     failing = await transact(run, partial(_fail, row["id"], refusal))
     answer_of(failing)
@@ -246,31 +291,23 @@ async def fail(run: JobRun[Provider], row: Row, refusal: Refused) -> Row:
 
 async def _fail(id: UUID, refusal: Refused, conn: Connection, meta: Meta) -> tuple[Row, Said]:
     row = await lock(conn, id)
-    if row["status"] not in (_SENT, _PENDING):
+    if row["status"] not in OPEN:
         return await store.mark_step(conn, id, None, row["known"]), ()
     row = await store.mark_failing(conn, id, refusal.code, refusal.detail, meta.now)
     return row, told(row)
 
 
 async def refuse(run: JobRun[Provider], row: Row, refusal: Refused) -> Refused:
-    """Record that an operation has no effect and never will. Gives what it is to be answered.
-
-    An undoing is not refused for good: it may be asked again.
-    """
-    refused = await transact(run, partial(_refuse, row["id"], refusal))
-    if refused["status"] != _PENDING:
-        answer_of(refused)
+    """Record that an operation has no effect. Gives what it is to be answered."""
+    answer_of(await transact(run, partial(_refuse, row["id"], refusal)))
     return refusal
 
 
 async def _refuse(id: UUID, refusal: Refused, conn: Connection, meta: Meta) -> tuple[Row, Said]:
     row = await lock(conn, id)
-    if row["status"] not in (_SENT, _PENDING):
+    if row["status"] not in OPEN:
         return row, ()
-    if row["kind"] == UNDOING:
-        row = await store.mark_pending(conn, id, meta.now)
-    else:
-        row = await store.mark_refused(conn, id, refusal.code, refusal.detail, meta.now)
+    row = await store.mark_refused(conn, id, refusal.code, refusal.detail, meta.now, by=meta.message_id)
     return row, told(row)
 
 
@@ -291,7 +328,7 @@ async def finish(run: JobRun[Provider], row: Row, effect: Effect) -> Row:
 
 async def _finish(id: UUID, effect: Effect, conn: Connection, meta: Meta) -> tuple[Row, Said]:
     row, made = await lock(conn, id), effect.target
-    if row["status"] in (_SENT, _PENDING):
+    if row["status"] in OPEN:
         known = row["known"] if effect.known is None else effect.known
         row = await store.mark_done(
             conn, id, meta.now, result=effect.result, before=effect.before, target=made, known=known
@@ -307,6 +344,11 @@ def reading_for(row: Row, provider: Provider) -> AbstractContextManager[None]:
     """How to read for an operation: with a refusal as its answer only while nothing can have come of it."""
     begun = row["status"] != _PENDING or row["kind"] == UNDOING
     return insisting(provider) if begun else asking(provider)
+
+
+def pause(run: JobRun[Provider], row: Row) -> timedelta:
+    """Until the next look at what comes of a write: the longer it was waited for, the longer."""
+    return run.resources.patience.poll_after((run.meta.now - row["sent_at"]).total_seconds())
 
 
 def denied_or_refused(error: ProviderError) -> Refused:

@@ -14,10 +14,10 @@ import structlog
 from contracts.provider import SweepOrphans
 from services.provider import domain, store
 from services.provider.access import Provider, asking
-from services.provider.droplets import is_destroyed
+from services.provider.droplets import is_destroyed, keep_progress
 from shared.db import Connection
 from shared.jobs import JobRun
-from shared.outcome import Meta, Outcome
+from shared.outcome import Meta, Outcome, Refused
 from shared.steps import Said, transact
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Orphan:
-    """A droplet that nobody has, and what it costs in a month."""
+    """A droplet that nobody has, and what it costs in a month; `error`: why it could not be destroyed."""
 
     droplet_id: int
     name: str
@@ -34,6 +34,7 @@ class Orphan:
     since: str
     monthly_cents: int | None
     destroyed: bool = False
+    error: str | None = None
 
 
 async def sweep_orphans(cmd: SweepOrphans, run: JobRun[Provider]) -> Outcome:
@@ -45,11 +46,27 @@ async def sweep_orphans(cmd: SweepOrphans, run: JobRun[Provider]) -> Outcome:
             tagged += [(row, id) for row in page if (id := domain.operation_of(row.get("tags") or ()))]
     orphans = await _orphans_among(tagged, run)
     if cmd.destroy:
-        for orphan in orphans:
-            if orphan.reason != domain.UNKNOWN_OPERATION:
-                orphan.destroyed = await is_destroyed(provider, orphan.droplet_id, until_gone=False)
+        orphans = await _destroy(orphans, run)
     _warn([orphan for orphan in orphans if not orphan.destroyed])
     return Outcome(result={"orphans": [asdict(orphan) for orphan in orphans], "complete": walk.complete})
+
+
+async def _destroy(orphans: Sequence[Orphan], run: JobRun[Provider]) -> list[Orphan]:
+    """Destroy what this ledger knows to be nobody's. Gives all, also those that an earlier attempt has destroyed."""
+    destroyed = {row["droplet_id"]: Orphan(**row) for row in (run.progress or {}).get("destroyed", ())}
+    left = [orphan for orphan in orphans if orphan.droplet_id not in destroyed]
+    for orphan in left:
+        if orphan.reason == domain.UNKNOWN_OPERATION:
+            continue
+        try:
+            orphan.destroyed = await is_destroyed(run.resources, orphan.droplet_id, until_gone=False, patient=asking)
+            orphan.error = None if orphan.destroyed else "an event is running on it"
+        except Refused as refusal:  # of this one; the others may go
+            orphan.error = f"{refusal.code}: {refusal.detail['reason']}"
+        if orphan.destroyed:
+            destroyed[orphan.droplet_id] = orphan
+            await keep_progress(run, {"destroyed": [asdict(each) for each in destroyed.values()]})
+    return [*destroyed.values(), *(orphan for orphan in left if not orphan.destroyed)]
 
 
 def _warn(left: Sequence[Orphan]) -> None:

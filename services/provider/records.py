@@ -1,25 +1,28 @@
 """The DNS records of one name and type: made one, removed, or put back as they were.
 
-Lists may lag: what answers to our own writes have told counts before what they show (`known`).
+Lists may lag: what answers to our writes have told counts before what they show, whichever operation's they were.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 
-from contracts.provider import DnsCommand, RemoveDnsRecord, UpsertDnsRecord
-from services.provider import domain, ledger
+from contracts.provider import DnsCommand, OperationStatus, RemoveDnsRecord, UpsertDnsRecord
+from services.provider import domain, ledger, store
 from services.provider.access import Provider, rows_of
 from services.provider.course import Arrived, Course, Run, follow
 from services.provider.domain import Record
 from services.provider.ledger import Claim, Effect
 from services.provider.store import Json, Row
+from shared.db import Connection
 from shared.digitalocean import NotFound
 from shared.digitalocean import Refused as RefusedByProvider
 from shared.jobs import JobRun, PutOff
-from shared.outcome import Outcome, Refused
+from shared.outcome import Meta, Outcome, Refused
 from shared.patience import DENIED
+from shared.steps import Said, transact
 
 RECORDS = "/v2/domains/{domain}/records"
 RECORD = f"{RECORDS}/{{record_id}}"
@@ -73,7 +76,7 @@ async def _bring(cmd: DnsCommand, run: Run, wanted: list[list[object]]) -> tuple
     if ledger.answer_of(row):
         return row, None
     try:
-        arrived = await follow(_course(place, {}), run, row, lambda _: {"records": wanted})
+        arrived = await follow(_course(place), run, row, lambda _: {"records": wanted})
     except DomainGone:
         raise await ledger.refuse(run, row, Refused("domain_not_found", domain=cmd.domain)) from None
     return arrived.row, arrived
@@ -81,30 +84,26 @@ async def _bring(cmd: DnsCommand, run: Run, wanted: list[list[object]]) -> tuple
 
 async def take_back(undone: Row, own: Row, run: Run) -> list[str]:
     """Put the records back as they were before an operation."""
-    if undone["before"] is None:  # nothing was sent
-        return []
     place = Place.of(undone["request"])
-    told = undone["known"].get("records", {}) if undone["unsure"] else {}
     try:
-        if undone["step"] and undone["unsure"]:
-            await _let_show(place, run, undone)
-        arrived = await follow(_course(place, told), run, own, lambda _: _restore(undone["before"]))
+        if undone["step"] and undone["unsure"] and own["status"] == OperationStatus.PENDING:
+            await _let_show(place, run, undone, own)
+        arrived = await follow(_course(place), run, own, lambda _: _restore(undone["before"]))
     except DomainGone:
         return []
     return [str(place)] if own["known"] or arrived.row["known"] else []
 
 
-async def _let_show(place: Place, run: Run, undone: Row) -> None:
+async def _let_show(place: Place, run: Run, undone: Row, own: Row) -> None:
     """Wait until the write that was under way when the operation was cancelled shows, or cannot any more."""
-    state = await _read(place, {}, run, undone)
+    state = await _read(place, run, own)
     if not domain.change_shows(_records(state), undone["step"], place.type):
         raise PutOff("the write that is to be undone may be under way", run.resources.patience.poll)
 
 
-def _course(place: Place, told: Json) -> Course:
-    """`told`: what answers to another operation's writes have told of these records."""
+def _course(place: Place) -> Course:
     return Course(
-        partial(_read, place, told), partial(_settle, place), partial(_next, place), partial(_send, place), _restore
+        partial(_read, place), partial(_settle, place), partial(_next, place), partial(_send, place), _restore
     )
 
 
@@ -112,9 +111,9 @@ def _restore(before: Json) -> Json:
     return {"records": list(before.values())}
 
 
-async def _read(place: Place, told: Json, run: Run, row: Row) -> Json:
+async def _read(place: Place, run: Run, row: Row) -> Json:
     """The records by id, each its data and ttl."""
-    provider = run.resources
+    provider, told = run.resources, await _told(place, run)  # first: what is told longer than it is needed does no harm
     params = {"type": place.type, "name": domain.fqdn(place.name, place.domain)}
     walk = provider.do.walk(RECORDS, "domain_records", params=params, domain=place.domain)
     with ledger.reading_for(row, provider):
@@ -127,8 +126,15 @@ async def _read(place: Place, told: Json, run: Run, row: Row) -> Json:
         for each in rows
         if (each["type"], each["name"].lower()) == (place.type, place.name)
     }
-    merged = shown | told | row["known"].get("records", {})
+    merged = reduce(or_, [shown, *told, row["known"].get("records", {})])
     return {id: record for id, record in merged.items() if record is not None}
+
+
+async def _told(place: Place, run: Run) -> list[Json]:
+    async def list_told(conn: Connection, _: Meta) -> tuple[list[Json], Said]:
+        return await store.list_records_told(conn, str(place)), ()
+
+    return await transact(run, list_told)
 
 
 def _next(place: Place, now: Json, wanted: Json) -> Json | None:
@@ -155,7 +161,7 @@ async def _send(place: Place, run: Run, claim: Claim) -> Row:
             raise DomainGone(place.domain) from error
         record_id, record = step["id"], None  # somebody has removed it
     except (*DENIED, RefusedByProvider) as error:
-        return await ledger.fail(run, row, ledger.denied_or_refused(error))
+        return await ledger.rejected(run, claim, error)
     records = row["known"].get("records", {}) | {record_id: record}
     return await ledger.note(run, row, None, row["known"] | {"records": records})
 

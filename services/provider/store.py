@@ -1,7 +1,8 @@
 """The ledger: every SQL statement about operations.
 
-Each returns the row with `unsure`: whether what was sent last may still come to light. The database's clock decides
-that, for all workers alike.
+Those that give a row to go on with give it with `unsure`: whether the time has not passed yet in which the effect of
+what was noted down last as sent may come to light. That it was sent is not said by that. The database's clock decides,
+for all workers alike.
 """
 
 from __future__ import annotations
@@ -79,36 +80,38 @@ async def lock_target(conn: Connection, target: str) -> None:
     await conn.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", target)
 
 
-async def is_held(conn: Connection, target: str, by_other_than: UUID) -> bool:
-    """Whether another operation is changing a target."""
-    held: bool = await conn.fetchval(
+async def mark_held(conn: Connection, id: UUID, hold: timedelta) -> bool:
+    """Hold an operation's target for so long from now; False where another operation does."""
+    held = await conn.fetchval(
         """
-        select exists (select from operations
-          where target = $1 and status = 'sent' and held_until > clock_timestamp() and id <> $2)
+        update operations o set held_until = clock_timestamp() + $2::interval
+        where id = $1 and not exists (
+          select from operations other
+          where other.target = o.target and other.status in ('pending', 'sent')
+            and other.held_until > clock_timestamp() and other.id <> o.id)
+        returning true
         """,
-        target,
-        by_other_than,
+        id,
+        hold,
     )
-    return held
-
-
-async def mark_held(conn: Connection, id: UUID, hold: timedelta) -> None:
-    """Hold an operation's target for so long from now."""
-    await conn.execute("update operations set held_until = clock_timestamp() + $2 where id = $1", id, hold)
+    return bool(held)
 
 
 async def mark_sent(
     conn: Connection, id: UUID, step: Json, before: Json | None, now: datetime, *, unsure: timedelta, hold: timedelta
-) -> Row:
-    """A write is about to be sent. `before` is kept where nothing is yet."""
-    return await _the_row(
-        conn,
+) -> Row | None:
+    """A write is about to be sent; None where the hold on its target, if it has one, has lapsed.
+
+    `before` is kept where nothing is yet.
+    """
+    return await conn.fetchrow(
         """
         update operations set status = 'sent', step = $2, before = coalesce(before, $3), sent_at = clock_timestamp(),
           unsure_until = clock_timestamp() + $4::interval, held_until = clock_timestamp() + $5::interval,
           updated_at = case when status = 'sent' then updated_at else $6 end,
           version = version + (status <> 'sent')::int
-        where id = $1 returning *, true as unsure
+        where id = $1 and (target is null or held_until > clock_timestamp())
+        returning *, true as unsure
         """,
         id,
         step,
@@ -133,29 +136,13 @@ async def mark_step(conn: Connection, id: UUID, step: Json | None, known: Json) 
     )
 
 
-async def mark_unsent(conn: Connection, id: UUID, now: datetime) -> Row:
-    """What was about to be sent was not, for certain. Where it would have been the first, all is as if never begun."""
-    return await _the_row(
-        conn,
-        """
-        update operations set step = null,
-          status = case when status = 'sent' and known = '{}' and error is null then 'pending' else status end,
-          before = case when status = 'sent' and known = '{}' and error is null then null else before end,
-          updated_at = $2, version = version + 1
-        where id = $1 returning *, false as unsure
-        """,
-        id,
-        now,
-    )
-
-
 async def mark_failing(conn: Connection, id: UUID, error: str, detail: Json, now: datetime) -> Row:
     """It will be refused once all is as it was before."""
     return await _the_row(
         conn,
         """
         update operations set error = $2, detail = $3, step = null, updated_at = $4, version = version + 1
-        where id = $1 returning *, false as unsure
+        where id = $1 returning *, coalesce(clock_timestamp() < unsure_until, false) as unsure
         """,
         id,
         error,
@@ -185,19 +172,20 @@ async def mark_done(
     )
 
 
-async def mark_refused(conn: Connection, id: UUID, error: str, detail: Json, now: datetime) -> Row:
-    """It has no effect and never will."""
+async def mark_refused(conn: Connection, id: UUID, error: str, detail: Json, now: datetime, *, by: UUID) -> Row:
+    """It has no effect. `by`: the message to which that is the answer."""
     return await _the_row(
         conn,
         """
         update operations set status = 'refused', error = $2, detail = $3, step = null, updated_at = $4,
-          version = version + 1
-        where id = $1 returning *, false as unsure
+          refused_by = $5, version = version + 1
+        where id = $1 returning *, coalesce(clock_timestamp() < unsure_until, false) as unsure
         """,
         id,
         error,
         detail,
         now,
+        by,
     )
 
 
@@ -207,8 +195,8 @@ async def mark_pending(conn: Connection, id: UUID, now: datetime) -> Row:
         conn,
         """
         update operations set status = 'pending', error = null, detail = null, step = null, before = null, known = '{}',
-          updated_at = $2, version = version + 1
-        where id = $1 returning *, false as unsure
+          sent_at = null, unsure_until = null, updated_at = $2, version = version + 1
+        where id = $1 returning *, coalesce(clock_timestamp() < unsure_until, false) as unsure
         """,
         id,
         now,
@@ -251,11 +239,23 @@ async def mark_undone(conn: Connection, id: UUID, now: datetime) -> Row:
         conn,
         """
         update operations set undone = true, step = null, updated_at = $2, version = version + 1
-        where id = $1 returning *, false as unsure
+        where id = $1 returning *, coalesce(clock_timestamp() < unsure_until, false) as unsure
         """,
         id,
         now,
     )
+
+
+async def list_records_told(conn: Connection, target: str) -> list[Json]:
+    """What answers to recent writes have told of a target's records, oldest first: lists may not show it yet."""
+    rows = await conn.fetch(
+        """
+        select known -> 'records' as told from operations
+        where target = $1 and unsure_until > clock_timestamp() and known ? 'records' order by sent_at
+        """,
+        target,
+    )
+    return [row["told"] for row in rows]
 
 
 async def list_operations(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Row]:
@@ -270,13 +270,16 @@ async def lock_operations_after(conn: Connection, after: UUID, limit: int) -> li
 
 
 async def delete_old(conn: Connection, before: datetime, limit: int) -> list[UUID]:
-    """Drop what is over since long, but never what a droplet that may still be there is known by. Gives the ids."""
+    """Drop what is over since long, or was never begun, but never what a droplet that may still be there is known by.
+
+    Gives the ids.
+    """
     rows = await conn.fetch(
         """
         delete from operations where id in (
           select id from operations
           where updated_at < $1
-            and (status = 'refused' or status = 'cancelled' and undone
+            and (status in ('pending', 'refused') or status = 'cancelled' and undone
               or status = 'done' and kind <> 'create-droplet')
           order by updated_at limit $2
           for update skip locked)

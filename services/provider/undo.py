@@ -14,7 +14,7 @@ from services.provider.access import Provider
 from services.provider.store import Row
 from shared.db import Connection
 from shared.jobs import JobRun, PutOff
-from shared.outcome import Meta, Outcome
+from shared.outcome import Meta, Outcome, Refused
 from shared.steps import Said, transact
 
 TakeBack: TypeAlias = Callable[[Row, Row, JobRun[Provider]], Awaitable[list[str]]]
@@ -34,36 +34,44 @@ TAKE_BACK: Mapping[str, TakeBack] = {
 
 async def undo_operation(cmd: UndoOperation, run: JobRun[Provider]) -> Outcome:
     """Cancel an operation, and take back what came of it or may yet."""
-    undone, own = await transact(run, partial(_cancel, cmd, run.resources))
+    undone, own, is_held = await transact(run, partial(_cancel, cmd, run))
     if answer := ledger.answer_of(own):
         return answer
     taken: list[str] = []
     if not undone["undone"]:
+        if own["status"] == OperationStatus.PENDING and ledger.is_late(run.meta):
+            raise Refused("expired")  # (nothing is lost: what is cancelled stays so)
+        if not is_held:
+            raise ledger.held_by_another(run, own)
         taken = await TAKE_BACK[undone["kind"]](undone, own, run)
     result = {"undone": taken}
     await transact(run, partial(_record, own["id"], undone, result))
     return Outcome(result=result)
 
 
-async def _cancel(cmd: UndoOperation, provider: Provider, conn: Connection, meta: Meta) -> tuple[tuple[Row, Row], Said]:
-    """Make sure that the operation gets no further, even where it is not known yet. Gives its row and our own."""
-    said: list[Row] = []
-    undone, made = await _lock_or_insert(cmd, conn, meta)
-    own = await ledger.insert(conn, cmd, undone["target"], meta)
-    said += [row for row in (made, own) if row]
-    if own is None:
-        own = await ledger.lock(conn, cmd.operation_id)
-        ledger.check_kind(own, cmd)
-    elif _is_begun(undone) and not domain.may_be_undone(undone["kind"], undone["request"]):
-        own = await store.mark_refused(conn, own["id"], "cannot_be_undone", {"kind": undone["kind"]}, meta.now)
-        said.append(own)
-    if own["status"] in (OperationStatus.PENDING, OperationStatus.SENT):
-        await store.mark_held(conn, own["id"], provider.patience.hold)
-        undone = await _mark_cancelled(undone, said, conn, meta)
-    return (undone, own), ledger.told(*said)
+async def _cancel(
+    cmd: UndoOperation, run: JobRun[Provider], conn: Connection, meta: Meta
+) -> tuple[tuple[Row, Row, bool], Said]:
+    """Make sure that the operation gets no further, even where it is not known yet.
+
+    Gives its row, our own, and whether we hold what it has changed, if it has changed anything.
+    """
+    undone, said = await _lock_or_insert(cmd, conn, meta)
+    own, noted = await ledger.note_down(cmd, run, undone["target"], conn, meta)
+    said = [*said, *noted]
+    if own["status"] not in ledger.OPEN:
+        return (undone, own, True), said
+    if _is_begun(undone) and not domain.may_be_undone(undone["kind"], undone["request"]):
+        detail = {"kind": undone["kind"]}
+        own = await store.mark_refused(conn, own["id"], "cannot_be_undone", detail, meta.now, by=meta.message_id)
+        return (undone, own, True), [*said, *ledger.told(own)]
+    if cancelled := await _mark_cancelled(undone, conn, meta):
+        undone = cancelled
+        said += ledger.told(undone)
+    return (undone, own, undone["undone"] or await ledger.hold(run, own, conn)), said
 
 
-async def _lock_or_insert(cmd: UndoOperation, conn: Connection, meta: Meta) -> tuple[Row, Row | None]:
+async def _lock_or_insert(cmd: UndoOperation, conn: Connection, meta: Meta) -> tuple[Row, Said]:
     """The row of the operation that is undone; where there is none, one that keeps it from ever taking effect."""
     made = await store.insert_operation(
         conn,
@@ -76,23 +84,25 @@ async def _lock_or_insert(cmd: UndoOperation, conn: Connection, meta: Meta) -> t
         request={},
         now=meta.now,
     )
-    return made or await ledger.lock(conn, cmd.undoes), made
+    return (made, ledger.told(made)) if made else (await ledger.lock(conn, cmd.undoes), ())
 
 
-async def _mark_cancelled(undone: Row, said: list[Row], conn: Connection, meta: Meta) -> Row:
+async def _mark_cancelled(undone: Row, conn: Connection, meta: Meta) -> Row | None:
     match undone["status"]:
         case OperationStatus.PENDING | OperationStatus.SENT | OperationStatus.DONE:
-            undone = await store.mark_cancelled(conn, undone["id"], not _is_begun(undone), meta.now)
+            return await store.mark_cancelled(conn, undone["id"], not _has_written(undone), meta.now)
         case OperationStatus.REFUSED if not undone["undone"]:
-            undone = await store.mark_undone(conn, undone["id"], meta.now)
-        case _:
-            return undone
-    said.append(undone)
-    return undone
+            return await store.mark_undone(conn, undone["id"], meta.now)
+    return None
 
 
 def _is_begun(row: Row) -> bool:
     return row["status"] in (OperationStatus.SENT, OperationStatus.DONE)
+
+
+def _has_written(row: Row) -> bool:
+    """Whether an operation has an effect, or may have: not where all was as it should be already."""
+    return _is_begun(row) and row["sent_at"] is not None
 
 
 async def _record(own_id: UUID, seen: Row, result: store.Json, conn: Connection, meta: Meta) -> tuple[None, Said]:

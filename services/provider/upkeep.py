@@ -1,7 +1,7 @@
 """What the service does by itself: keeping to its retention, and telling everything again when asked.
 
-An operation that is over stays for 400 days, then its row goes and its key gets a tombstone. A create whose droplet
-may be there stays for good: without it, its droplet would be nobody's.
+An operation that is over, or never began, stays for 400 days, then its row goes and its key gets a tombstone. A create
+whose droplet may be there stays for good: without it, its droplet would be nobody's.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from shared.digitalocean.errors import (
     ProviderError,
     RateLimited,
     Refused,
+    TooLate,
     Unauthorized,
     Unavailable,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "RateLimited",
     "Refused",
     "TokenResolver",
+    "TooLate",
     "Unauthorized",
     "Unavailable",
     "Walk",

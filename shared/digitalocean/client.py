@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ import stamina
 from shared.digitalocean.answers import decoded, failure, rate_limited, told_wait, undecided, unreadable
 from shared.digitalocean.budget import FIRST_BACKOFF, LONGEST_BACKOFF, RateBudget
 from shared.digitalocean.call import Call
-from shared.digitalocean.errors import BadAnswer, MissingToken, NotFound, RateLimited, Refused, Unavailable
+from shared.digitalocean.errors import BadAnswer, MissingToken, NotFound, RateLimited, Refused, TooLate, Unavailable
 from shared.digitalocean.metrics import BUDGET_REMAINING, BUDGET_WAITING, observed
 from shared.digitalocean.tokens import Credential, NoToken, Purpose, TokenResolver
 from shared.digitalocean.walk import Body, Listing, Walk
@@ -165,13 +166,21 @@ class DigitalOcean:
         return await self._single(key, Call.of("GET", route, None, None, **ids))
 
     async def send(
-        self, method: str, route: str, *, json: Any = None, params: Mapping[str, str] | None = None, **ids: object
+        self,
+        method: str,
+        route: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, str] | None = None,
+        deadline: float = math.inf,
+        **ids: object,
     ) -> Body:
         """Writes (POST, PUT, PATCH, DELETE) and returns the answer's body, empty where there is none (204).
 
-        Never sent again once it may have had an effect: raises `OutcomeUnknown` then.
+        Never sent again once it may have had an effect: raises `OutcomeUnknown` then. Nor begun after `deadline` (of
+        `time.monotonic`): raises `TooLate` then.
         """
-        return await self._perform(Call.of(method, route, params=params, json=json, **ids))
+        return await self._perform(Call.of(method, route, params=params, json=json, **ids), deadline)
 
     async def _single(self, key: str, call: Call) -> Body:
         body = await self._perform(call)
@@ -180,8 +189,8 @@ class DigitalOcean:
             raise unreadable(call, f"the answer has no object {key!r}", status=200)
         return thing
 
-    async def _perform(self, call: Call) -> Body:
-        return await self._retrying(self._attempt, call)
+    async def _perform(self, call: Call, deadline: float = math.inf) -> Body:
+        return await self._retrying(self._attempt, call, deadline)
 
     def _backoff(self, error: Exception) -> bool | float:
         """Whether to try again, or after how many seconds. Not `OutcomeUnknown`, nor anything that was decided."""
@@ -189,10 +198,12 @@ class DigitalOcean:
             return error.retry_after <= self._longest_wait and error.retry_after * self._delay_scale
         return isinstance(error, Unavailable | BadAnswer)
 
-    async def _attempt(self, call: Call) -> Body:
+    async def _attempt(self, call: Call, deadline: float) -> Body:
         credential = self._credential(call)
         await self._take_slot(call, credential.budget)
         sent_at = time.monotonic()
+        if sent_at > deadline:
+            raise TooLate(call, "not sent: its deadline passed while it waited for its turn")
         with observed(call, self._host) as observation:
             answer = await self._exchange(call, credential.token)
             observation.status = answer.status_code

@@ -7,6 +7,7 @@
     ├── NotFound        404: the thing does not exist (or not yet: lists and ids lag behind a create)
     ├── Refused         any other 4xx, such as 409, 412, 422: it did not happen and never will as asked
     ├── RateLimited     429, or the budget is spent: put the work off for `retry_after` seconds
+    ├── TooLate         not sent: its deadline passed before its turn came
     ├── Unavailable     no answer or 5xx, although tried again: nothing happened, put the work off
     ├── OutcomeUnknown  a write that may or may not have happened: ask the provider before anything is done again
     └── BadAnswer       an answer that makes no sense: not JSON, or of another shape
@@ -77,6 +78,10 @@ class RateLimited(ProviderError):
     ) -> None:
         super().__init__(call, message, status=status, error_id=error_id, request_id=request_id)
         self.retry_after = retry_after
+
+
+class TooLate(ProviderError):
+    """The deadline passed while the call waited for its turn: it was not sent, and is not tried again."""
 
 
 class Unavailable(ProviderError):

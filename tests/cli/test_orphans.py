@@ -20,6 +20,7 @@ ORPHAN = {
     "since": "2026-11-01T10:15:03Z",
     "monthly_cents": 600,
     "destroyed": True,
+    "error": None,
 }
 FORBIDDEN = Fault(effect="status", status=403, message="You are not authorized", path="/v2/droplets", method="GET")
 
@@ -48,12 +49,13 @@ def test_what_is_found_is_shown_with_its_costs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def ask(*_: object, **__: object) -> dict[str, Any]:
-        left = ORPHAN | {"destroyed": False, "monthly_cents": 1200, "reason": "unknown_operation"}
+        left = ORPHAN | {"destroyed": False, "monthly_cents": 1200, "reason": "pending", "error": "locked"}
         return {"orphans": [ORPHAN, left], "complete": False}
 
     monkeypatch.setattr(orphans, "ask", ask)
     orphans.sweep_orphans(destroy=True)
-    first, *_, summary, warning = capsys.readouterr().out.splitlines()
+    first, _, second, summary, warning = capsys.readouterr().out.splitlines()
     assert first.split() == ["droplet", "name", "since", "USD", "a", "month", "why", "operation"]
+    assert second.split()[-1] == "locked"
     assert summary == "2 of them, 1 destroyed; what is left costs 12.00 USD a month"
     assert "run it again" in warning

@@ -168,6 +168,19 @@ class TestEffects:
         await control.advance(80)
         assert await sizes() == [("s-8vcpu-16gb", 25, "off"), ("s-8vcpu-16gb", 320, "off")]
 
+    async def test_by_a_setting_it_shows_only_a_while_after_its_action_is_completed(
+        self, api: httpx.AsyncClient, control: Control
+    ) -> None:
+        id = await create_active(api, control)
+        await control.set(effect_lag=30)
+        action = (await act(api, id, type="power_off")).json()["action"]["id"]
+        await control.advance(10)
+        assert (await api.get(f"/actions/{action}")).json()["action"]["status"] == "completed"
+        assert await status(api, id) == "active"
+        assert refusal(await act(api, id, type="power_off"))[2] == "Droplet is already powered off"
+        await control.advance(30)
+        assert await status(api, id) == "off"
+
     async def test_a_snapshot_outlives_its_droplet(self, api: httpx.AsyncClient, control: Control) -> None:
         id = await create_active(api, control)
         await act(api, id, type="snapshot", name="the-last")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from contracts.provider import DestroyDroplet, PowerOffDroplet, PowerOnDroplet, ResizeDroplet
+from contracts.provider import DestroyDroplet, PowerOffDroplet, PowerOnDroplet, ResizeDroplet, UndoOperation
 from dev.digitalocean.control import TrueDroplet
 from dev.digitalocean.faults import Effect, Fault
 from shared.ids import uuid7
-from tests.provider.world import PATIENCE, Provisioning, undo, within
+from shared.process import running
+from tests.provider.world import PATIENCE, Provisioning, service_with, undo, within
 
 POST: dict[str, Any] = {"method": "POST", "path": "/v2/droplets/*/actions"}
 BIGGER = "s-2vcpu-2gb"
@@ -31,6 +33,11 @@ async def only(provisioning: Provisioning) -> TrueDroplet:
 async def begun(provisioning: Provisioning, id: int) -> int:
     """How many actions were asked for."""
     return (await provisioning.asked("POST", f"/v2/droplets/{id}/actions")).total()
+
+
+async def reads(provisioning: Provisioning) -> list[str]:
+    """The paths that were read, in this order."""
+    return [entry.path for entry in (await provisioning.provider.requests()).requests if entry.method == "GET"]
 
 
 def off(id: int) -> PowerOffDroplet:
@@ -66,7 +73,12 @@ async def test_that_it_is_off_already_is_no_refusal(provisioning: Provisioning) 
     id = await droplet(provisioning, "off")
     await provisioning.provider.change_droplet(id, shown={"status": "active"})  # reads lag behind
 
-    assert (await provisioning.ok(off(id)))["was"] == "active"
+    command = off(id)
+
+    assert (await provisioning.ok(command))["was"] == "active"
+    await provisioning.provider.change_droplet(id, shown={})
+    assert await provisioning.ok(undo(command.operation_id)) == {"undone": []}
+    assert (await only(provisioning)).status == "off"
 
 
 LOST: list[tuple[Effect, dict[str, Any]]] = [
@@ -123,8 +135,13 @@ async def test_an_event_is_waited_out_until_the_command_expires(provisioning: Pr
     id = await droplet(provisioning)
     await provisioning.provider.arm(Fault(effect="pending_event"))
 
-    assert await provisioning.refused(off(id), expires=within(2)) == "expired"
+    command = off(id)
+
+    assert await provisioning.refused(command, expires=within(2)) == "expired"
     assert (await only(provisioning)).status == "active"
+    await provisioning.provider.disarm()
+    await provisioning.ok(command)  # whoever asks next waits for it
+    assert (await only(provisioning)).status == "off"
 
 
 ERRING: tuple[Effect, ...] = ("lost", "action_errors")
@@ -156,6 +173,35 @@ async def test_an_action_without_effect_is_a_refusal(provisioning: Provisioning)
 
     assert await provisioning.refused(off(id)) == "action_errored"
     assert await begun(provisioning, id) == 1
+
+
+async def test_an_action_whose_effect_shows_late_is_waited_for(no_replica: Provisioning) -> None:
+    await no_replica.provider.set(effect_lag=150)
+    id = await droplet(no_replica)
+
+    async with running(service_with(replace(PATIENCE, lookup_s=20)), no_replica.settings):
+        await no_replica.ok(off(id))
+
+    assert await begun(no_replica, id) == 1
+
+
+async def test_an_action_that_is_unknown_by_its_id_is_looked_for(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning)
+    await provisioning.provider.arm(Fault(effect="status", status=404, method="GET", path="/v2/actions/*"))
+
+    await provisioning.ok(off(id))
+
+    assert await begun(provisioning, id) == 1
+
+
+async def test_an_action_under_way_is_asked_for_and_nothing_else(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning, "off")
+
+    await provisioning.ok(resize(id))
+
+    for path in (f"/v2/droplets/{id}/actions", f"/v2/droplets/{id}"):  # before it, and after it
+        assert len([each for each in await reads(provisioning) if each == path]) == 2
+    assert len([each for each in await reads(provisioning) if each.startswith("/v2/actions/")]) > 2
 
 
 async def test_a_droplet_that_is_not_there_is_not_found(provisioning: Provisioning) -> None:
@@ -207,8 +253,50 @@ async def test_an_undoing_that_is_refused_half_way_leaves_the_droplet_as_it_was(
 
     there = await only(provisioning)
     assert (there.size, there.status) == (BIGGER, "active")
-    assert await provisioning.status(undoing.operation_id) == ("pending", False)
+    assert await provisioning.status(undoing.operation_id) == ("refused", False)
     await provisioning.ok(undoing, 60)  # it may be asked again
+    there = await only(provisioning)
+    assert (there.size, there.status) == ("s-1vcpu-1gb", "active")
+
+
+async def test_a_taking_back_that_errs_once_is_tried_again(provisioning: Provisioning) -> None:
+    undoing, id = await undoing_that_fails(provisioning, count=2)
+
+    assert await provisioning.refused(undoing, 60) == "action_errored"
+
+    there = await only(provisioning)
+    assert (there.id, there.size, there.status) == (id, BIGGER, "active")
+
+
+async def test_what_a_person_has_put_right_is_not_taken_back_any_more(provisioning: Provisioning) -> None:
+    undoing, id = await undoing_that_fails(provisioning, count=None)
+    (asked,) = await provisioning.send(undoing)
+    await provisioning.until("select error like '%cannot be put back%' from jobs where id = $1", asked)
+
+    await provisioning.provider.change_droplet(id, status="active")
+
+    assert (await provisioning.outcome(asked)).code == "action_errored"
+
+
+async def undoing_that_fails(provisioning: Provisioning, count: int | None) -> tuple[UndoOperation, int]:
+    """An undoing that switches a droplet off, and then so many actions err: the resize, and what takes it back."""
+    id = await droplet(provisioning, "off")
+    command = resize(id)
+    await provisioning.ok(command)
+    await provisioning.ok(on(id))
+    await provisioning.provider.arm(Fault(effect="action_errors", after=1, count=count, **POST))
+    return undo(command.operation_id), id
+
+
+async def test_a_token_that_is_not_let_in_half_way_is_waited_out(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning, "off")
+    command = resize(id)
+    await provisioning.ok(command)
+    await provisioning.ok(on(id))
+    await provisioning.provider.arm(Fault(effect="status", status=403, after=1, count=1, **POST))
+
+    assert await provisioning.ok(undo(command.operation_id), 60) == {"undone": [f"droplet:{id}"]}
+
     there = await only(provisioning)
     assert (there.size, there.status) == ("s-1vcpu-1gb", "active")
 
@@ -255,6 +343,20 @@ async def test_what_was_done_to_a_droplet_that_is_gone_is_undone(provisioning: P
     await provisioning.ok(DestroyDroplet(operation_id=uuid7(), droplet_id=id))
 
     assert await provisioning.ok(undo(command.operation_id)) == {"undone": []}
+
+
+async def test_a_droplet_is_not_destroyed_while_another_operation_changes_it(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning)
+    await provisioning.provider.arm(Fault(effect="reset", count=1, **POST))
+    switching, destroying = off(id), DestroyDroplet(operation_id=uuid7(), droplet_id=id)
+    (asked,) = await provisioning.send(switching)
+    await provisioning.until_asked("POST", f"/v2/droplets/{id}/actions")
+
+    await provisioning.ok(destroying)
+
+    assert (await provisioning.outcome(asked)).status == "ok"
+    first, second = [await provisioning.operation(each.operation_id) for each in (switching, destroying)]
+    assert first["updated_at"] < second["sent_at"]
 
 
 async def test_commands_to_one_droplet_follow_one_another(two_replicas: Provisioning) -> None:

@@ -57,6 +57,30 @@ async def test_a_droplet_that_was_never_known_has_vanished_after_a_while(provisi
     assert asked[-1] - asked[0] > PATIENCE.vanished_s
 
 
+async def test_a_droplet_that_is_unknown_for_a_moment_has_not_vanished(provisioning: Provisioning) -> None:
+    made = (await provisioning.ok(create()))["droplet_id"]
+    path = f"/v2/droplets/{made}"
+    await provisioning.provider.arm(Fault(effect="status", status=404, method="GET", path=path, after=1, count=1))
+    await provisioning.provider.change_droplet(made, shown={"status": "new"})
+    (id,) = await provisioning.send(AwaitDroplet(operation_id=uuid7(), droplet_id=made))
+    await provisioning.until_asked("GET", path, times=2)
+
+    await provisioning.provider.change_droplet(made, shown={})
+
+    assert (await provisioning.outcome(id)).status == "ok"
+
+
+async def test_a_droplet_that_goes_while_it_is_awaited_has_vanished(provisioning: Provisioning) -> None:
+    await provisioning.provider.set(create_seconds=10_000)
+    made = (await provisioning.ok(create()))["droplet_id"]
+    (id,) = await provisioning.send(AwaitDroplet(operation_id=uuid7(), droplet_id=made))
+    await provisioning.until_asked("GET", f"/v2/droplets/{made}")
+
+    await provisioning.provider.delete_droplet(made)
+
+    assert (await provisioning.outcome(id)).code == "droplet_vanished"
+
+
 async def test_a_droplet_that_does_not_come_up_in_time_is_not_ready(provisioning: Provisioning) -> None:
     await provisioning.provider.set(create_seconds=10_000)
     made = (await provisioning.ok(create()))["droplet_id"]

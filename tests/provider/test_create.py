@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contracts.provider import OperationRepublished
+from contracts.provider import DestroyDroplet, OperationRepublished, ProviderCommand
 from dev.digitalocean.faults import Effect, Fault
 from dev.digitalocean.running import RunningStandIn
 from services.provider.access import Patience, access
@@ -162,16 +163,46 @@ async def test_of_two_droplets_of_one_operation_the_older_is_kept(provisioning: 
     assert [droplet.id for droplet in await provisioning.droplets()] == [min(older.id, younger.id)]
 
 
-async def test_what_the_provider_refuses_is_refused_for_good(provisioning: Provisioning) -> None:
+async def test_what_the_provider_refuses_is_refused(provisioning: Provisioning) -> None:
     command = create(image="no-such-image")
 
-    first = await provisioning.ask(command)
+    outcome = await provisioning.ask(command)
 
-    assert (first.status, first.code) == ("refused", "provider_refused")
-    assert "invalid image" in (first.detail or {})["reason"]
-    assert await provisioning.ask(command) == first
+    assert (outcome.status, outcome.code) == ("refused", "provider_refused")
+    assert "invalid image" in (outcome.detail or {})["reason"]
     assert (await provisioning.asked("POST")).total() == 1
     assert await provisioning.status(command.operation_id) == ("refused", False)
+
+
+async def test_what_was_refused_is_tried_anew_when_another_message_asks(provisioning: Provisioning) -> None:
+    await provisioning.provider.arm(Fault(effect="status", status=422, message="no", count=1, **POST))
+    command = create()
+    assert await provisioning.refused(command) == "provider_refused"
+
+    result = await provisioning.ok(command)
+
+    assert [droplet.id for droplet in await provisioning.droplets()] == [result["droplet_id"]]
+    statuses = [each.data["operation"]["status"] for each in await provisioning.told(command.operation_id, "done")]
+    assert statuses == ["pending", "sent", "refused", "pending", "sent", "done"]
+
+
+async def test_what_was_refused_is_refused_again_to_the_same_message(no_replica: Provisioning) -> None:
+    """Its job died before it could answer."""
+    command = create()
+    (id,) = await no_replica.send(command)
+    await no_replica.db.pool.execute(
+        """
+        insert into operations (id, kind, status, request, error, detail, refused_by, created_at, updated_at, version)
+        values ($1, 'create-droplet', 'refused', '{}', 'provider_refused', '{"reason": "no"}', $2, now(), now(), 3)
+        """,
+        command.operation_id,
+        id,
+    )
+    async with running(service_with(), no_replica.settings):
+        outcome = await no_replica.outcome(id)
+
+    assert (outcome.status, outcome.code, outcome.detail) == ("refused", "provider_refused", {"reason": "no"})
+    assert (await no_replica.asked("POST")).total() == 0
 
 
 async def test_a_token_that_is_not_let_in_is_a_refusal(provisioning: Provisioning, stand_in: RunningStandIn) -> None:
@@ -225,7 +256,10 @@ async def test_what_nobody_waits_for_any_more_is_not_sent_again(provisioning: Pr
 
     assert await provisioning.droplets() == []
     assert (await provisioning.asked("POST")).total() == 1
-    assert await provisioning.status(command.operation_id) == ("refused", False)
+    assert await provisioning.status(command.operation_id) == ("pending", False)
+    await provisioning.provider.disarm()
+    await provisioning.ok(command)  # whoever asks next waits for it
+    assert len(await provisioning.droplets()) == 1
 
 
 async def test_two_replicas_and_two_messages_make_one_droplet(two_replicas: Provisioning) -> None:
@@ -299,11 +333,41 @@ async def test_a_worker_that_was_frozen_changes_nothing_when_it_wakes(
 async def test_what_cannot_be_sent_at_once_is_not_sent(no_replica: Provisioning) -> None:
     """Others may believe by then that it never will be."""
     command = create()
-    async with running(service_with(replace(PATIENCE, start_s=0)), no_replica.settings):
+    at_once = replace(PATIENCE, start_s=-PATIENCE.slot_s)
+    async with running(service_with(at_once), no_replica.settings):
         (id,) = await no_replica.send(command)
         await no_replica.until("select put_offs > 1 from jobs where id = $1", id)
     assert (await no_replica.asked("POST")).total() == 0
     assert await no_replica.status(command.operation_id) == ("pending", False)
+
+
+async def test_what_had_its_turn_in_the_rate_budget_too_late_is_not_sent(no_replica: Provisioning) -> None:
+    """The process is frozen while a write waits for its turn."""
+    await no_replica.provider.arm(Fault(effect="burst", seconds=1, count=1, **POST))
+    first, second = create(), create()
+    async with running(service_with(replace(PATIENCE, start_s=0.5, slot_s=3)), no_replica.settings):
+        await no_replica.send(first)
+        await no_replica.until_asked("POST")
+        await no_replica.send(second)
+        await no_replica.until_sent(second.operation_id)
+
+        time.sleep(4)  # noqa: ASYNC251 - all of this process stands still
+
+        told = await no_replica.told(second.operation_id, "done")
+    assert [each.data["operation"]["status"] for each in told] == ["pending", "sent", "pending", "sent", "done"]
+
+
+@pytest.mark.parametrize("command", [create(), DestroyDroplet(operation_id=uuid7(), droplet_id=7)])
+async def test_who_asks_for_much_patience_is_asked_again_after_a_minute(
+    no_replica: Provisioning, command: ProviderCommand
+) -> None:
+    await no_replica.provider.arm(Fault(effect="burst", seconds=3600, path="/v2/droplets*"))
+    async with running(service_with(), no_replica.settings):
+        (id,) = await no_replica.send(command)
+        await no_replica.until("select put_offs > 0 from jobs where id = $1", id)
+
+        rest = await no_replica.db.pool.fetchval("select run_at - now() from jobs where id = $1", id)
+    assert rest.total_seconds() <= PATIENCE.limited_s
 
 
 async def test_a_setting_shortens_the_waits_at_a_stand_in(provisioning: Provisioning) -> None:

@@ -114,7 +114,8 @@ LONG_AGO, JUST_NOW = NOW - timedelta(hours=2), NOW - timedelta(minutes=2)
         (Known("done", False, 1, LONG_AGO), LONG_AGO, None),
         (Known("done", False, 2, LONG_AGO), LONG_AGO, "made_twice"),
         (Known("sent", False, None, LONG_AGO), LONG_AGO, None),
-        (Known("pending", False, None, LONG_AGO), LONG_AGO, None),
+        (Known("pending", False, None, LONG_AGO), LONG_AGO, "pending"),
+        (Known("pending", False, None, NOW), LONG_AGO, None),
     ],
 )
 def test_a_droplet_is_nobodys_when_its_operation_has_let_go_of_it_for_long(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.provider import SweepOrphans
+from dev.digitalocean.faults import Fault
 from services.provider.domain import tag_of
 from shared.ids import uuid7
 from tests.provider.world import Provisioning, create, undo
@@ -42,6 +43,43 @@ async def test_droplets_that_nobody_has_are_told_of_and_destroyed_where_asked(pr
     there = {droplet.id for droplet in await provisioning.droplets()}
     assert {made, anothers.id} <= there
     assert not {left.id, twin.id} & there
+
+
+async def left_behind(provisioning: Provisioning, count: int) -> list[int]:
+    """Droplets of an operation that was undone long ago."""
+    cancelled = create()
+    await provisioning.ok(undo(cancelled.operation_id))
+    left = await provisioning.provider.add_droplets(count, tags=[tag_of(cancelled.operation_id)])
+    await age(provisioning)
+    return sorted(droplet.id for droplet in left)
+
+
+async def test_an_orphan_that_the_provider_does_not_destroy_is_told_of_with_the_reason(
+    provisioning: Provisioning,
+) -> None:
+    refused, other = await left_behind(provisioning, 2)
+    await provisioning.provider.arm(
+        Fault(effect="status", status=422, message="it is protected", method="DELETE", path=f"/v2/droplets/{refused}")
+    )
+
+    swept = await provisioning.ok(SweepOrphans(destroy=True))
+
+    rows = {row["droplet_id"]: row for row in swept["orphans"]}
+    assert (rows[refused]["destroyed"], rows[other]["destroyed"]) == (False, True)
+    assert "it is protected" in rows[refused]["error"]
+    assert rows[other]["error"] is None
+
+
+async def test_a_sweep_that_is_put_off_half_way_tells_of_all_that_it_destroyed(provisioning: Provisioning) -> None:
+    first, second = await left_behind(provisioning, 2)
+    await provisioning.provider.arm(
+        Fault(effect="status", status=503, method="DELETE", path=f"/v2/droplets/{second}", count=1)
+    )
+
+    swept = await provisioning.ok(SweepOrphans(destroy=True))
+
+    assert {row["droplet_id"]: row["destroyed"] for row in swept["orphans"]} == {first: True, second: True}
+    assert await provisioning.droplets() == []
 
 
 async def test_what_may_still_be_under_way_is_left_alone(provisioning: Provisioning) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from contracts.provider import RemoveDnsRecord, UpsertDnsRecord
 from dev.digitalocean.faults import Fault
 from dev.digitalocean.running import RunningStandIn
 from shared.ids import uuid7
-from tests.provider.world import Provisioning, process, undo, within
+from shared.process import running
+from tests.provider.world import PATIENCE, Provisioning, process, service_with, undo, within
 
 ZONE = "acme.example"
 WRITES = ("POST", "PATCH", "DELETE")
@@ -165,6 +167,104 @@ async def test_what_a_person_did_meanwhile_is_no_obstacle(provisioning: Provisio
     assert await contents(provisioning) == BEFORE[1]
 
 
+async def test_what_was_so_already_is_not_put_back(provisioning: Provisioning) -> None:
+    await zone(provisioning, [("203.0.113.7", 300)])
+    command = upsert()
+    made = await provisioning.ok(command)
+    await provisioning.provider.change_record(made["record_id"], data="198.51.100.9")
+
+    assert await provisioning.ok(undo(command.operation_id)) == {"undone": []}
+
+    assert await contents(provisioning) == [("198.51.100.9", 300)]
+
+
+async def test_a_record_that_lists_do_not_show_yet_is_removed(provisioning: Provisioning) -> None:
+    await zone(provisioning, [], records_lag=40)
+    await provisioning.ok(upsert())
+
+    assert await provisioning.ok(remove()) == {"removed": 1}
+
+    assert await contents(provisioning) == []
+
+
+async def test_a_record_that_lists_do_not_show_yet_is_changed_and_put_back(provisioning: Provisioning) -> None:
+    await zone(provisioning, [], records_lag=40)
+    first, second = upsert("203.0.113.1"), upsert("203.0.113.2")
+
+    await provisioning.ok(first)
+    await provisioning.ok(second)
+
+    assert await contents(provisioning) == [("203.0.113.2", 300)]
+    await provisioning.ok(undo(second.operation_id))
+    assert await contents(provisioning) == [("203.0.113.1", 300)]
+
+
+async def test_what_has_changed_since_it_was_read_is_read_again(no_replica: Provisioning) -> None:
+    """Whoever has read is frozen until its hold has lapsed, and another one has been there."""
+    await zone(no_replica, [])
+    lists = {"method": "GET", "path": "/v2/domains/*"}
+    await no_replica.provider.arm(Fault(effect="slow", seconds=3, count=1, **lists))
+    frozen, other = upsert("203.0.113.1"), upsert("203.0.113.2")
+    async with running(service_with(replace(PATIENCE, hold_s=0.5, call_s=10)), no_replica.settings):
+        (id,) = await no_replica.send(frozen)
+        await no_replica.until_asked("GET", "/v2/domains")
+        await no_replica.ok(other)
+        await no_replica.outcome(id)
+
+    assert await contents(no_replica) == [("203.0.113.1", 300)]
+    row = await no_replica.operation(frozen.operation_id)
+    assert list(row["before"].values()) == [["203.0.113.2", 300]]
+
+
+async def test_what_another_operation_has_not_finished_is_not_taken_for_done(provisioning: Provisioning) -> None:
+    await zone(provisioning, [("198.51.100.1", 300), ("198.51.100.2", 300)])
+    removing = remove()
+    await provisioning.ok(removing)
+    await provisioning.provider.arm(
+        Fault(effect="hang", seconds=1, method="POST", path="/v2/domains/*", after=1, count=1)
+    )
+    (undoing,) = await provisioning.send(undo(removing.operation_id))
+    await provisioning.until_asked("POST", "/v2/domains", times=2)
+
+    await provisioning.ok(upsert("198.51.100.1"), 60)
+
+    assert (await provisioning.outcome(undoing)).status == "ok"
+    assert await contents(provisioning) == [("198.51.100.1", 300)]
+
+
+async def test_what_may_still_be_undone_is_waited_for(provisioning: Provisioning) -> None:
+    await zone(provisioning, BEFORE[1])
+    await provisioning.provider.arm(Fault(effect="hang", seconds=1, method="PATCH", path="/v2/domains/*", count=1))
+    hung = upsert("203.0.113.1")
+    await provisioning.send(hung)
+    await provisioning.until_asked("PATCH", "/v2/domains")
+    (undoing,) = await provisioning.send(undo(hung.operation_id))
+    await provisioning.until("select exists (select from operations where kind = 'undo-operation')")
+    following = upsert("203.0.113.2")
+
+    await provisioning.ok(following, 60)
+
+    assert (await provisioning.outcome(undoing)).status == "ok"
+    assert await contents(provisioning) == [("203.0.113.2", 300)]
+    undone, row = [await provisioning.operation(each.operation_id) for each in (hung, following)]
+    assert undone["updated_at"] < row["sent_at"]
+
+
+async def test_an_undoing_that_has_done_nothing_expires_and_may_be_asked_again(provisioning: Provisioning) -> None:
+    await zone(provisioning, BEFORE[1])
+    await provisioning.provider.arm(Fault(effect="hang", seconds=1, method="PATCH", path="/v2/domains/*", count=1))
+    hung = upsert()
+    (upserting,) = await provisioning.send(hung)
+    await provisioning.until_asked("PATCH", "/v2/domains")
+    undoing = undo(hung.operation_id)
+
+    assert await provisioning.refused(undoing, expires=within(1.5)) == "expired"
+
+    assert (await provisioning.outcome(upserting)).code == "operation_cancelled"
+    await provisioning.ok(undoing)
+    assert await provisioning.status(hung.operation_id) == ("cancelled", True)
+
+
 async def test_the_apex_a_wildcard_and_names_are_found_by_their_full_names(provisioning: Provisioning) -> None:
     await zone(provisioning, [])
     for name, full_name in (("@", ZONE), ("*", f"*.{ZONE}"), ("a.b", f"a.b.{ZONE}")):
@@ -198,6 +298,22 @@ async def test_what_is_refused_half_way_leaves_everything_as_it_was(provisioning
 
     assert await contents(provisioning) == sorted(BEFORE[3])
     assert await provisioning.status(command.operation_id) == ("refused", False)
+
+
+async def test_what_was_refused_half_way_is_tried_anew_once_lists_show_what_was_taken_back(
+    provisioning: Provisioning,
+) -> None:
+    await zone(provisioning, BEFORE[3], records_lag=60)
+    refusing = Fault(effect="status", status=422, message="no", method="DELETE", path="/v2/domains/*", after=1, count=1)
+    await provisioning.provider.arm(refusing)
+    command = upsert()
+    assert await provisioning.refused(command) == "provider_refused"
+
+    await provisioning.ok(command)
+
+    assert await contents(provisioning) == [("203.0.113.7", 300)]
+    await provisioning.ok(undo(command.operation_id))
+    assert await contents(provisioning) == sorted(BEFORE[3])
 
 
 async def test_a_refused_record_is_refused(provisioning: Provisioning) -> None:

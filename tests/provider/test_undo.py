@@ -201,6 +201,8 @@ async def test_a_refused_create_leaves_nothing_to_undo(provisioning: Provisionin
     assert await provisioning.ok(undo(command.operation_id)) == {"undone": []}
 
     assert await provisioning.status(command.operation_id) == ("refused", True)
+    assert await provisioning.refused(command) == "provider_refused"  # and is not tried anew
+    assert (await provisioning.asked("POST")).total() == 1
 
 
 async def test_what_is_destroyed_stays_so(provisioning: Provisioning) -> None:
@@ -235,6 +237,21 @@ async def test_the_outcome_of_a_destroy_may_be_lost(provisioning: Provisioning) 
     await provisioning.ok(DestroyDroplet(operation_id=uuid7(), droplet_id=droplet.id))
 
     assert await provisioning.droplets() == []
+
+
+async def test_a_destroy_whose_answer_is_lost_is_never_refused(
+    provisioning: Provisioning, stand_in: RunningStandIn
+) -> None:
+    (droplet,) = await provisioning.provider.add_droplets(1)
+    await provisioning.provider.arm(Fault(effect="slow", seconds=PATIENCE.call_s + 1, method="DELETE", count=1))
+    (id,) = await provisioning.send(DestroyDroplet(operation_id=uuid7(), droplet_id=droplet.id))
+    await provisioning.until_asked("DELETE", f"/v2/droplets/{droplet.id}")
+    await provisioning.provider.set(refused_tokens=[stand_in.token])
+    await provisioning.until("select finished_at is not null or error like '%denied%' from jobs where id = $1", id)
+
+    await provisioning.provider.set(refused_tokens=[])
+
+    assert (await provisioning.outcome(id)).status == "ok"
 
 
 async def test_a_destroy_that_is_not_let_in_is_refused(provisioning: Provisioning, stand_in: RunningStandIn) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.provider.access import access
+from services.provider.access import Patience, access
 from services.provider.app import LEASE, service
 from shared.config import Settings
 
@@ -24,3 +24,10 @@ async def test_a_lease_outlasts_the_longest_call_however_much_time_is_shortened(
         lease = service.leased(settings, LEASE).total_seconds()
         assert provider.do.call_timeout < lease
         assert lease <= max(LEASE.total_seconds() * scale, 4)
+
+
+def test_what_takes_long_is_looked_at_less_and_less_often() -> None:
+    pauses = [Patience().poll_after(waited_s).total_seconds() for waited_s in (-1, 0, 20, 60, 600)]
+
+    assert pauses == [2, 2, 5, 15, 15]
+    assert Patience().scaled(0.1).poll_after(600).total_seconds() == 1.5

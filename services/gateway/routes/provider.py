@@ -29,10 +29,11 @@ class Orphan(BaseModel):
     droplet_id: int
     name: str
     operation_id: UUID
-    reason: Literal["undone", "cancelled", "refused", "made_twice", "unknown_operation"]
+    reason: Literal["undone", "cancelled", "refused", "pending", "made_twice", "unknown_operation"]
     since: datetime
     monthly_cents: int | None = Field(default=None, description="What it costs in a month, in US cents.")
     destroyed: bool
+    error: str | None = Field(default=None, description="Why it could not be destroyed, where that was asked for.")
 
 
 class OrphanReport(BaseModel):

@@ -25,6 +25,7 @@ from shared.digitalocean import (
     RateLimited,
     Refused,
     TokenResolver,
+    TooLate,
     Unauthorized,
     Unavailable,
 )
@@ -87,6 +88,15 @@ async def test_a_read_that_keeps_failing_is_unavailable(trouble: httpx.Response 
 async def test_a_read_that_is_never_a_json_object_is_a_bad_answer(text: str) -> None:
     with pytest.raises(BadAnswer, match="not a JSON object"):
         await read(Script(httpx.Response(200, text=text)))
+
+
+async def test_a_write_whose_turn_comes_after_its_deadline_is_not_sent() -> None:
+    script = Script(OK)
+    async with client(script) as do:
+        with pytest.raises(TooLate):
+            await do.send("POST", "/v2/droplets", deadline=time.monotonic() - 1)
+        assert script.requests == []
+        await do.send("POST", "/v2/droplets", deadline=time.monotonic() + 60)
 
 
 @pytest.mark.parametrize("method", WRITES)
