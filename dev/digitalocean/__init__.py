@@ -12,7 +12,8 @@ long as a `with` block.
     http.py       requests, answers, routes; paging.py the pages of a list
     family.py     what one family of resources declares; families.py the list of them
     state.py      the rows; droplets.py actions.py projects.py tags.py account.py what each family does;
-                  domains.py records.py record_data.py the zones, their records, and what a record may be
+                  domains.py records.py record_data.py the zones, their records, and what a record may be;
+                  billing.py what the account has cost, invoices.py its invoices back to 2014
     catalog.py    sizes, regions, images; fleet.py the seeded fleet
     limits.py     the rate budget; faults.py what goes wrong by switch; journal.py what was asked
     app.py        the order in which a request is checked; control_api.py the control routes; server.py the socket

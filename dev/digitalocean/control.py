@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -64,6 +65,16 @@ class TrueRecord(BaseModel):
     tag: str | None
 
 
+class TrueInvoice(BaseModel):
+    """An invoice; `amount` in USD, `lines`: how many it has."""
+
+    invoice_uuid: str
+    invoice_id: str
+    invoice_period: str
+    amount: Decimal
+    lines: int
+
+
 class Truth(BaseModel):
     """Everything that is there."""
 
@@ -96,6 +107,7 @@ _droplets = TypeAdapter(list[TrueDroplet])
 _records = TypeAdapter(list[TrueRecord])
 _created = TypeAdapter(dict[str, list[int]])
 _things = TypeAdapter(list[TrueThing])
+_invoices = TypeAdapter(list[TrueInvoice])
 
 
 class Control:
@@ -203,6 +215,18 @@ class Control:
     async def delete_record(self, id: int) -> None:
         """It is gone at once."""
         await self._do("DELETE", f"domain_records/{id}")
+
+    async def invoices(self) -> list[TrueInvoice]:
+        """All invoices, the newest first."""
+        return _invoices.validate_python((await self._do("GET", "invoices"))["invoices"])
+
+    async def add_invoice(self, period: str, **fields: Any) -> TrueInvoice:
+        """One more for a month; `fields` as `change_invoice` takes them."""
+        return TrueInvoice.model_validate((await self._do("POST", "invoices", {"period": period, **fields}))["rows"][0])
+
+    async def change_invoice(self, uuid: str, **fields: Any) -> TrueInvoice:
+        """Other `lines`, each by the names of its fields; another `csv`, whatever the lines are; `credits` in USD."""
+        return TrueInvoice.model_validate(await self._do("PATCH", f"invoices/{uuid}", fields))
 
     async def arm(self, fault: Fault) -> int:
         """Switch a fault on; gives its id."""

@@ -3,6 +3,7 @@
 from dev.digitalocean import (
     account,
     actions,
+    billing,
     domains,
     droplet_actions,
     droplet_by_hand,
@@ -38,5 +39,6 @@ FAMILIES = Families(
         projects.FAMILY,
         tags.FAMILY,
         account.FAMILY,
+        billing.FAMILY,
     )
 )

@@ -14,9 +14,18 @@ MOST_PER_PAGE = 200
 
 
 def page(
-    request: Request, key: str, rows: Sequence[T], body_of: Callable[[T], object], *, always_ends: bool = False
+    request: Request,
+    key: str,
+    rows: Sequence[T],
+    body_of: Callable[[T], object],
+    *,
+    always_ends: bool = False,
+    beside: Json | None = None,
 ) -> Answer:
-    """One page of `rows`. `always_ends` gives `first` and `last` even to a single page, as project resources do."""
+    """One page of `rows`, with what is `beside` them on each.
+
+    `always_ends` gives `first` and `last` even to a single page, as project resources do.
+    """
     number = _asked(request, "page", 1)
     # A larger page than allowed is cut to the largest.
     size = min(_asked(request, "per_page", PER_PAGE), MOST_PER_PAGE)
@@ -26,6 +35,7 @@ def page(
         key: [body_of(row) for row in rows[start : start + size]],
         "links": links(request, number, max(1, -(-len(rows) // size)), always_ends=always_ends),
         "meta": {"total": len(rows)},
+        **(beside or {}),
     }
     twist_body(request.faults, key, body)
     return answer(body)

@@ -6,6 +6,8 @@ import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from typing import Generic, TypeVar
 
 from dev.digitalocean.catalog import Image, Region, Size
@@ -142,6 +144,40 @@ class Zone:
     shown: dict[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of an invoice. `amount` in USD; `hours`, as the file has them, may be empty, or count something else."""
+
+    product: str
+    description: str
+    hours: str
+    start: datetime
+    end: datetime
+    amount: Decimal
+    group: str = ""
+    project: str = ""
+    category: str = "iaas"
+    resource_id: str = ""
+    resource_uuid: str = ""
+
+
+@dataclass(slots=True)
+class Invoice:
+    """An invoice. `csv`: what its file is, where that is not what follows from its lines. `credits`: in no line."""
+
+    uuid: str
+    id: str
+    period: str
+    lines: list[Line]
+    csv: str | None = None
+    credits: Decimal = Decimal(0)
+
+    @property
+    def amount(self) -> Decimal:
+        """What is to be paid, in USD."""
+        return sum((line.amount for line in self.lines), self.credits)
+
+
 class Table(Generic[K, V]):
     """The rows of one family, and lists of them, each made once and kept until a row comes, goes or shows itself."""
 
@@ -195,6 +231,7 @@ class World:
         self.things: dict[str, Table[str, Thing]] = {}
         self.vpcs: dict[str, str] = {}
         self.zones: dict[str, Zone] = {}
+        self.invoices: dict[str, Invoice] = {}
         self.created: dict[str, list[int]] = {}  # tag -> the droplets that the API ever made with it
         self._ordinal = 0
         self._last_droplet_id = self.FIRST_DROPLET_ID

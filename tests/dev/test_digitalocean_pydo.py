@@ -189,3 +189,14 @@ def test_account_sizes_and_regions_are_there(client: Any) -> None:
     regions = client.regions.list()["regions"]
     assert {slug for size in sizes for slug in size["regions"]} <= {region["slug"] for region in regions}
     assert any(len(repr(size["price_hourly"])) > 12 for size in sizes), "prices carry the noise of a 32-bit float"
+
+
+def test_what_the_account_has_cost_is_read(client: Any) -> None:
+    # (Not the file of an invoice: this client reads that as JSON.)
+    invoices = client.invoices.list(per_page=10)
+    newest = invoices["invoices"][0]
+    assert (invoices["meta"]["total"], newest["amount"]) == (137, "86.92")
+    assert client.invoices.get_by_uuid(newest["invoice_uuid"])["meta"]["total"] == 33
+    assert client.invoices.get_summary_by_uuid(newest["invoice_uuid"])["taxes"]["amount"] == "7.90"
+    assert float(client.balance.get()["month_to_date_usage"]) > 0
+    assert client.billing_history.list()["meta"]["total"] == 2 * 137

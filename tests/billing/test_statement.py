@@ -1,0 +1,219 @@
+"""The file of an invoice is read line by line, or refused with the line and the reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.billing.statement import OPTIONAL, REQUIRED, CostLine, Unreadable, amount_of, read_lines
+
+HEADER = "product,group_description,description,hours,start,end,USD,project_name,category"
+LINE = "Droplets,,web-01 (s-2vcpu-4gb),744,2026-04-01 00:00:00 +0000,2026-05-01 00:00:00 +0000,$20.00,tenant-acme,iaas"
+APRIL, MAY = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def read(text: str | bytes) -> list[CostLine]:
+    data = text.encode() if isinstance(text, str) else text
+    return list(read_lines(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")))
+
+
+def read_one(*fields: str) -> CostLine:
+    """A line, of a file that has it alone."""
+    (line,) = read(f"{HEADER}\n{','.join(fields) if fields else LINE}\n")
+    return line
+
+
+def refused(text: str | bytes) -> Unreadable:
+    with pytest.raises(Unreadable) as caught:
+        read(text)
+    return caught.value
+
+
+def outcome(text: str | bytes) -> list[CostLine] | Unreadable:
+    try:
+        return read(text)
+    except Unreadable as error:
+        return error
+
+
+def test_a_line_is_read_by_the_names_of_its_columns() -> None:
+    line = CostLine(
+        1, "Droplets", "", "web-01 (s-2vcpu-4gb)", Decimal(744), APRIL, MAY, Decimal("20.00"), "tenant-acme", "iaas"
+    )
+    assert read(f"{HEADER}\n{LINE}\n") == [line]
+    for seed in range(10):
+        columns = list(zip(HEADER.split(","), LINE.split(","), strict=True))
+        Random(seed).shuffle(columns)
+        columns.insert(seed, ("sku", "1-DO-DROP-0109"))
+        assert read("\n".join(",".join(part) for part in zip(*columns, strict=True))) == [line]
+
+
+def test_a_file_of_before_the_categories_is_read() -> None:
+    (line,) = read(f"{HEADER.removesuffix(',category')}\n{LINE.removesuffix(',iaas')}\n")
+    assert (line.category, line.project_name) == ("", "tenant-acme")
+
+
+@pytest.mark.parametrize("text", ["", f"{HEADER}\n", HEADER, f"\ufeff{HEADER}\r\n", f"{HEADER}\n\n\n"])
+def test_an_empty_file_and_one_with_a_header_alone_have_no_lines(text: str) -> None:
+    assert read(text) == []
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_lines_end_in_any_way_and_a_byte_order_mark_is_no_part_of_the_first_name(end: str) -> None:
+    assert [line.ordinal for line in read(f"\ufeff{HEADER}{end or chr(10)}{LINE}\n{LINE}{end}")] == [1, 2]
+
+
+def test_quoted_commas_newlines_and_quotes_are_part_of_a_field() -> None:
+    name = 'web, 01\nthe "old" one'
+    file = io.StringIO()
+    csv.writer(file).writerow([field.replace("web-01", name) for field in LINE.split(",")])
+    first, second = read(f"{HEADER}\n{file.getvalue()}{LINE}\n")
+    assert first.description == f"{name} (s-2vcpu-4gb)"
+    assert (second.ordinal, second.description) == (2, "web-01 (s-2vcpu-4gb)")
+    assert refused(f"{HEADER}\n{file.getvalue()}{LINE},\n").line == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("$20.00", "20.00"), ("$0.13", "0.13"), ("20", "20"), ("$.50", "0.50"), ("+$1.00", "1.00"),
+        ("$1,234.56", "1234.56"), ("$12,345,678.90", "12345678.90"), (" $5.00 ", "5.00"),
+        ("-$5.00", "-5.00"), ("$-5.00", "-5.00"), ("($5.00)", "-5.00"), ("-1,234.56", "-1234.56"), ("(1.5)", "-1.5"),
+        ("$0.00", "0.00"), ("$0.0000125", "0.0000125"),
+    ],
+)  # fmt: skip
+def test_an_amount_is_read_exactly(text: str, amount: str) -> None:
+    assert amount_of(text) == Decimal(amount)
+    assert read_one("Droplets", "", "web-01", "", "", "", f'"{text}"', "", "").amount == Decimal(amount)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "$", "-", "()", "five", "€5.00", "$5.00 USD", "1e3", "NaN", "Infinity", "--5.00", "-$-5.00", "(-$5.00)",
+        "($5.00", "$5.00)", "$5,00", "$1,23", "1,2345.00", ",123", "5.", ".", "$ 5", "٥", "5..0", "0x10", "1_000",
+    ],
+)  # fmt: skip
+def test_what_is_no_amount_is_refused_with_its_line(text: str) -> None:
+    wrong = LINE.replace("$20.00", f'"{text}"')
+    error = refused(f"{HEADER}\n{LINE}\n{wrong}\n")
+    assert (error.line, error.reason) == (3, f"{text!r} is no amount")
+
+
+def test_hours_may_be_empty_nothing_or_a_count() -> None:
+    for text, hours in (("", None), (" ", None), ("0", Decimal(0)), ("5", Decimal(5)), ("0.37", Decimal("0.37"))):
+        assert read(f"{HEADER}\n{LINE.replace('744', text)}\n")[0].hours == hours
+    assert refused(f"{HEADER}\n{LINE.replace('744', 'many')}\n").reason == "'many' is no amount"
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("2026-05-01 00:00:00 +0000", MAY), ("2026-04-30 23:59:59 +0000", MAY), ("2026-04-30T23:59:59Z", MAY),
+        ("2026-04-22 18:14:39 +0000", datetime(2026, 4, 22, 18, 14, 39, tzinfo=UTC)),
+        ("2026-05-01 10:00:00 +1000", MAY), ("2026-04-30 19:00:00 -0500", MAY), ("", None),
+    ],
+)  # fmt: skip
+def test_a_period_ends_with_the_day_whose_last_second_it_names(text: str, end: datetime | None) -> None:
+    assert read(f"{HEADER}\n{LINE.replace('2026-05-01 00:00:00 +0000', text)}\n")[0].ends_at == end
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("2026-05-01 00:00:00", "names no time zone"), ("May 2026", "is no time"),
+        ("2026-02-30 00:00:00 +0000", "is no time"), ("2026-03-31 00:00:00 +0000", "before it starts"),
+    ],
+)  # fmt: skip
+def test_what_is_no_time_is_refused(text: str, reason: str) -> None:
+    error = refused(f"{HEADER}\n{LINE.replace('2026-05-01 00:00:00 +0000', text)}\n")
+    assert error.line == 2
+    assert reason in error.reason
+
+
+@pytest.mark.parametrize("column", REQUIRED)
+def test_a_required_column_that_is_missing_is_named(column: str) -> None:
+    error = refused(f"{HEADER.replace(column, 'other')}\n{LINE}\n")
+    assert (error.line, error.reason.partition(" among ")[0]) == (1, f"there is no column {column}")
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    assert "USD is there twice" in refused(f"{HEADER},USD\n{LINE},$1.00\n").reason
+
+
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_a_file_that_is_cut_off_within_a_line_is_refused_or_lacks_nothing_that_counts(cut: int) -> None:
+    """Within its last two fields a line is whole as far as anybody can see: there the sum tells, against the amount."""
+    came = outcome(f"{HEADER}\n{LINE}\n{LINE}"[:-cut])
+    if isinstance(came, Unreadable):
+        assert came.line == 3
+    else:
+        assert len(came) == 1 or came[1].amount == Decimal("20.00")
+
+
+@pytest.mark.parametrize("text", ['Droplets,"web', "a,b,c", "Droplets,web\x00,x"])
+def test_what_is_no_line_is_refused_with_its_number(text: str) -> None:
+    assert refused(f"{HEADER}\n{LINE}\n{text}\n").line >= 3
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_the_lines_after_it() -> None:
+    error = refused(f'{HEADER}\n{LINE.removesuffix("iaas")}"iaas\n{LINE}\n{LINE}\n')
+    assert "cut off" in error.reason
+
+
+def test_what_is_not_utf_8_is_refused() -> None:
+    assert "not UTF-8" in refused(f"{HEADER}\n".encode() + LINE.encode().replace(b"web", b"\xff\xfe")).reason
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
+LINES = st.builds(
+    CostLine,
+    ordinal=st.just(0),
+    product=TEXTS,
+    group_description=TEXTS,
+    description=TEXTS,
+    hours=st.none() | st.decimals(0, 9999, places=2),
+    starts_at=st.just(APRIL),
+    ends_at=st.integers(0, 29 * 24).map(lambda hours: APRIL + timedelta(hours=hours)),
+    amount=st.decimals(-99999, 99999, places=2),
+    project_name=TEXTS,
+    category=TEXTS,
+)
+
+
+def written(lines: Sequence[CostLine], order: Random) -> str:
+    """A file of these lines, its columns in some order."""
+    names = [*REQUIRED, *OPTIONAL, "sku"]
+    order.shuffle(names)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, names, lineterminator=order.choice(["\n", "\r\n"]))
+    writer.writeheader()
+    for line in lines:
+        fields = line._asdict() | {"start": line.starts_at, "end": line.ends_at, "sku": "x"}
+        usd = order.choice(["${0:,.2f}", "{0}", "{0:,.2f}"]).format(abs(line.amount))
+        fields["USD"] = order.choice(["-{}", "({})"]).format(usd) if line.amount < 0 else usd
+        writer.writerow({name: fields[name] for name in names})
+    return file.getvalue()
+
+
+@given(st.lists(LINES, max_size=8), st.randoms(use_true_random=False))
+def test_what_was_written_is_read_whatever_the_order_of_the_columns(lines: list[CostLine], order: Random) -> None:
+    expected = [line._replace(ordinal=ordinal) for ordinal, line in enumerate(lines, 1)]
+    assert read(written(lines, order)) == expected
+
+
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)), st.booleans())
+def test_any_file_is_read_or_refused(data: bytes, has_header: bool) -> None:
+    came = outcome(HEADER.encode() + b"\n" + data if has_header else data)
+    if isinstance(came, Unreadable):
+        assert (came.line >= 1, bool(came.reason)) == (True, True)
+    else:
+        assert [line.ordinal for line in came] == list(range(1, len(came) + 1))
