@@ -31,6 +31,10 @@ def sweep_orphans(
     report = asyncio.run(
         ask("provider", SweepOrphans(destroy=destroy), seconds=_ANSWER_S, see="arcadia dead-letters list")
     )
+    _say(report)
+
+
+def _say(report: Mapping[str, Any]) -> None:
     found = report["orphans"]
     if found:
         print_whole(_drawn(found))

@@ -154,7 +154,7 @@ class Provisioning(Contract):
 class CreateDeployment(Command):
     """Create a deployment for a tenant: `active`, `trial` where one is asked for, or `provisioning` with its saga.
 
-    With `provision`, that saga is begun. Result: `deployment`, and `saga` where one is begun.
+    Result: `deployment`, and `saga` where one is begun.
 
     Refused with `invalid_fields` where the tenant has the slug already.
     """
@@ -174,9 +174,9 @@ class CreateDeployment(Command):
     provision: Provisioning | None = Field(default=None, description="What that saga is to build.")
 
     @model_validator(mode="after")
-    def _is_built_by_a_saga(self) -> Self:
-        if self.provision is not None and self.saga_id is None:
-            raise ValueError("provision needs the saga_id of the saga that is to build it")
+    def _is_built_by_a_saga_or_there(self) -> Self:
+        if (self.provision is None) is not (self.saga_id is None):
+            raise ValueError("provision and saga_id go together: what is to be built, and the saga that builds it")
         return self
 
     def key(self) -> str:

@@ -36,7 +36,7 @@ _NOT_BUILT = "provisioning_failed"
 
 async def create_deployment(cmd: CreateDeployment, conn: Connection, meta: Meta) -> Outcome:
     """Create a deployment in the state in which its life begins."""
-    if cmd.saga_id is not None:
+    if cmd.provision is not None:
         state = DeploymentState.PROVISIONING
     else:
         state = DeploymentState.TRIAL if cmd.trial else DeploymentState.ACTIVE
@@ -46,7 +46,7 @@ async def create_deployment(cmd: CreateDeployment, conn: Connection, meta: Meta)
     outcome = Outcome(
         result={"deployment": Locked(row, None).summary()}, events=[DeploymentCreated(deployment=state_of(row))]
     )
-    return outcome if cmd.saga_id is None or cmd.provision is None else _provisioned(outcome, row, cmd.provision)
+    return outcome if cmd.provision is None else _provisioned(outcome, row, cmd.provision)
 
 
 def _provisioned(outcome: Outcome, row: Row, wanted: Provisioning) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -45,15 +44,9 @@ def test_a_provider_that_refuses_is_named_with_where_to_look(arcadia: Shell, pro
     assert "See: arcadia dead-letters list" in said.err
 
 
-def test_what_is_found_is_shown_with_its_costs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def ask(*_: object, **__: object) -> dict[str, Any]:
-        left = ORPHAN | {"destroyed": False, "monthly_cents": 1200, "reason": "pending", "error": "locked"}
-        return {"orphans": [ORPHAN, left], "complete": False}
-
-    monkeypatch.setattr(orphans, "ask", ask)
-    orphans.sweep_orphans(destroy=True)
+def test_what_is_found_is_shown_with_its_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    left = ORPHAN | {"destroyed": False, "monthly_cents": 1200, "reason": "pending", "error": "locked"}
+    orphans._say({"orphans": [ORPHAN, left], "complete": False})
     first, _, second, summary, warning = capsys.readouterr().out.splitlines()
     assert first.split() == ["droplet", "name", "since", "USD", "a", "month", "why", "operation"]
     assert second.split()[-1] == "locked"

@@ -39,11 +39,10 @@ from services.sagas.deployments import PROVISION, ProvisionInputs
 from shared.ids import uuid7
 from shared.outcome import Meta, Outcome, Received, Refused
 from tests.deployments.customers import NOW, Customer, addon_id, customer, first, subscriber, types
-from tests.deployments.world import Deployments, Row
+from tests.deployments.world import SMALL, Deployments, Row
 
 OPERATOR, TENANT, BILLING, SAGA = Authority.OPERATOR, Authority.TENANT, Authority.BILLING, Authority.SAGA
 S = DeploymentState
-SMALL = Provisioning(region="syd1", size="s-1vcpu-1gb", image="ubuntu-24-04-x64", domain="apps.test")
 
 
 @dataclass
@@ -85,7 +84,7 @@ async def held(world: Deployments) -> tuple[Customer, Saga]:
 async def to_be_provisioned(world: Deployments) -> tuple[Customer, Saga]:
     """A deployment that its saga is to build."""
     id = uuid4()
-    command = CreateDeployment(tenant_id="acme", slug=f"app-{id.hex}", display_name="App", saga_id=id)
+    command = CreateDeployment(tenant_id="acme", slug=f"app-{id.hex}", display_name="App", saga_id=id, provision=SMALL)
     acme = Customer(world, UUID((await world.do(command, now=NOW))["deployment"]["id"]))
     return acme, Saga(acme, SAGA, id)
 
@@ -406,9 +405,10 @@ async def test_a_deployment_that_is_to_be_built_is_created_together_with_its_sag
     assert Provisioning.model_validate(inputs.model_dump(include=set(Provisioning.model_fields))) == SMALL
 
 
-def test_what_a_saga_is_to_build_is_refused_without_its_saga() -> None:
-    with pytest.raises(ValidationError, match="provision needs the saga_id"):
-        CreateDeployment(tenant_id="acme", slug="app", display_name="App", provision=SMALL)
+@pytest.mark.parametrize("alone", [{"provision": SMALL}, {"saga_id": uuid4()}], ids=["provision", "saga_id"])
+def test_what_is_to_be_built_and_its_saga_are_refused_without_each_other(alone: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="provision and saga_id go together"):
+        CreateDeployment(tenant_id="acme", slug="app", display_name="App", **alone)
 
 
 async def test_a_creation_that_is_refused_begins_no_saga(deployments: Deployments) -> None:

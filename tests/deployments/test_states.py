@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,7 +15,7 @@ from contracts.deployments import (
     DeploymentTransitioned,
     TransitionDeployment,
 )
-from tests.deployments.world import Deployments
+from tests.deployments.world import SMALL, Deployments
 
 # The table of the requirements, written down once more by hand: what the code says must be this.
 ALLOWED = {
@@ -49,10 +50,8 @@ def test_there_are_64_pairs() -> None:
 
 async def in_state(world: Deployments, state: DeploymentState, *, hold: bool = False) -> UUID:
     """A deployment of acme in a state, whatever way leads there."""
-    saga = SAGA if state == "provisioning" else None
-    made = await world.do(
-        CreateDeployment(tenant_id="acme", slug=f"app-{uuid4().hex}", display_name="App", saga_id=saga)
-    )
+    built: dict[str, Any] = {"saga_id": SAGA, "provision": SMALL} if state == "provisioning" else {}
+    made = await world.do(CreateDeployment(tenant_id="acme", slug=f"app-{uuid4().hex}", display_name="App", **built))
     id = UUID(made["deployment"]["id"])
     await world.fetch(
         "update cloud_deployments set state = $2, billing_action_suspended = $3 where id = $1", id, state, hold

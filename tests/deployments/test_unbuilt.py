@@ -6,7 +6,7 @@ import asyncio
 from typing import ClassVar
 from uuid import UUID
 
-from contracts.deployments import CreateDeployment, Provisioning
+from contracts.deployments import CreateDeployment
 from services.deployments.app import MIGRATIONS as DEPLOYMENTS
 from services.deployments.app import service as deployments
 from services.sagas.app import MIGRATIONS as SAGAS
@@ -16,9 +16,8 @@ from shared.db import Database
 from shared.ids import uuid7
 from shared.migrate import migrate
 from shared.process import running
+from tests.deployments.world import SMALL
 from tests.sending import Sending
-
-SMALL = Provisioning(region="syd1", size="s-1vcpu-1gb", image="ubuntu-24-04-x64", domain="apps.test")
 
 
 class Created(Sending):

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from contracts.deployments import Provisioning
 from contracts.message import Command, Event
 from services.deployments.app import MIGRATIONS, service
 from services.deployments.seed import seed
@@ -23,6 +24,8 @@ from shared.outcome import Meta, Outcome, Received, Refused, Tombstone
 from tests.sending import Sending
 
 Row = asyncpg.Record
+
+SMALL = Provisioning(region="syd1", size="s-1vcpu-1gb", image="ubuntu-24-04-x64", domain="apps.test")
 
 
 @dataclass

@@ -180,6 +180,8 @@ def _environment(stand_in: RunningStandIn) -> dict[str, str]:
         "PROVIDER_TIME_SCALE": str(1 / SPEED),
         "JWT_SECRETS": json.dumps([DEVELOPMENT_SECRET]),
         "GATEWAY_PORT": str(free_port()),
+        "PROVISION_DOMAIN": ZONE,
+        "PROVISION_REGION": "nyc3",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,7 @@ from tests.ledger.world import Replica, World
 _HUNG_S = 10.0
 
 
-class Storm:
+class Storm(ABC):
     """Faults at random moments. The same seed gives the same faults in the same order."""
 
     def __init__(self, replicas: list[Replica], stack: Stack, seed: int) -> None:
@@ -25,9 +26,9 @@ class Storm:
         self._stack = stack
         self._random = random.Random(seed)
 
+    @abstractmethod
     def kinds(self) -> list[Callable[[], Awaitable[str]]]:
         """Each comes at least as often as here before any comes again, in an order of the seed's choosing."""
-        raise NotImplementedError
 
     async def blow(self, count: int) -> None:
         """Let `count` faults happen, one after the other; afterwards everything runs again."""

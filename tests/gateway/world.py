@@ -132,33 +132,39 @@ async def _sell(admin: asyncpg.Connection[Any], fleet: Fleet) -> None:
         """
     )
     for tenant in ("acme", "globex"):
-        fleet.deployments[tenant] = await admin.fetchval(
-            """
-            with deployment as (
-              insert into deployments.cloud_deployments
-                (tenant_id, slug, display_name, state, state_since, created_at, version)
-              values ($1, 'shop', $1, 'active', now(), now(), 1) returning id, tenant_id),
-            told as (
-              insert into deployments.cloud_deployment_events
-                (deployment_id, tenant_id, to_state, actor, occurred_at, version)
-              select id, tenant_id, 'active', $1, now(), 1 from deployment),
-            subscription as (
-              insert into deployments.subscriptions (deployment_id, tenant_id, plan_version_id, status,
-                current_period_start, current_period_end, started_at, version)
-              select id, tenant_id, $2, 'active', '2026-01-01', '2100-01-01', now(), 1 from deployment
-              returning id, tenant_id),
-            period as (
-              insert into deployments.subscription_periods (subscription_id, period_start, plan_version_id)
-              select id, '2026-01-01', $2 from subscription),
-            history as (
-              insert into deployments.subscription_events
-                (subscription_id, tenant_id, event_type, detail, occurred_at, version)
-              select id, tenant_id, 'started', '{}', now(), 1 from subscription)
-            select id from deployment
-            """,
-            tenant,
-            version,
-        )
+        fleet.deployments[tenant] = await _subscribe(admin, tenant, version)
+
+
+async def _subscribe(admin: asyncpg.Connection[Any], tenant: str, version: UUID) -> UUID:
+    """A tenant's deployment that is subscribed to a version of a plan, with all that is kept of that."""
+    id: UUID = await admin.fetchval(
+        """
+        with deployment as (
+          insert into deployments.cloud_deployments
+            (tenant_id, slug, display_name, state, state_since, created_at, version)
+          values ($1, 'shop', $1, 'active', now(), now(), 1) returning id, tenant_id),
+        told as (
+          insert into deployments.cloud_deployment_events
+            (deployment_id, tenant_id, to_state, actor, occurred_at, version)
+          select id, tenant_id, 'active', $1, now(), 1 from deployment),
+        subscription as (
+          insert into deployments.subscriptions (deployment_id, tenant_id, plan_version_id, status,
+            current_period_start, current_period_end, started_at, version)
+          select id, tenant_id, $2, 'active', '2026-01-01', '2100-01-01', now(), 1 from deployment
+          returning id, tenant_id),
+        period as (
+          insert into deployments.subscription_periods (subscription_id, period_start, plan_version_id)
+          select id, '2026-01-01', $2 from subscription),
+        history as (
+          insert into deployments.subscription_events
+            (subscription_id, tenant_id, event_type, detail, occurred_at, version)
+          select id, tenant_id, 'started', '{}', now(), 1 from subscription)
+        select id from deployment
+        """,
+        tenant,
+        version,
+    )
+    return id
 
 
 async def _insert_project(admin: asyncpg.Connection[Any], name: str, tenant: str | None) -> UUID:
