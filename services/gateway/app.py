@@ -21,6 +21,7 @@ from services.gateway.door import Door, admit
 from services.gateway.failures import to_response
 from services.gateway.gateway import ApiRequest, Gateway, opened
 from services.gateway.routes import (
+    billing,
     catalog,
     changes,
     contracts,
@@ -78,6 +79,7 @@ def _guarded() -> Routes:
         held_syncs.router,
         projects.router,
         provider.router,
+        billing.router,
         deployments.router,
         changes.router,
         sagas.router,

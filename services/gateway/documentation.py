@@ -159,6 +159,7 @@ def openapi() -> OpenAPIConfig:
             Tag("deployments", "What tenants run."),
             Tag("sagas", "What takes many steps, each of which can be undone: how far it is."),
             Tag("provider", "What was left at the provider."),
+            Tag("billing", "What the provider charges."),
             Tag("subscriptions", "What a deployment is subscribed to."),
             Tag("catalog", "What can be bought, and at what price."),
             Tag("operations", "Writes that were accepted, and what came of them."),

@@ -9,6 +9,7 @@ from typing import Literal
 
 from croniter import croniter
 
+from contracts.billing import PollBalance
 from contracts.inventory import SyncInventory
 from contracts.message import Command
 from contracts.provider import SweepOrphans
@@ -42,6 +43,7 @@ class Schedule:
 
 
 SCHEDULES: Sequence[Schedule] = (
+    Schedule("poll-balance", "7 * * * *", lambda _: PollBalance(), catch_up="latest", expires=True),
     Schedule("roll-periods", "5 0 * * *", lambda slot: RollPeriods(until=slot), catch_up="every"),
     Schedule("sweep-orphans", "40 3 * * *", lambda _: SweepOrphans(), catch_up="latest", expires=True),
     Schedule("sync-inventory", "15 * * * *", lambda _: SyncInventory(), catch_up="latest", expires=True),

@@ -1,0 +1,44 @@
+"""Messages in, messages out."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from contracts.billing import Balance, BalancePolled, PollBalance
+from services.billing import store
+from services.billing.domain import Polled, balance_of
+from services.billing.provider import PURPOSE
+from services.billing.store import Row
+from shared.db import Connection
+from shared.digitalocean import DigitalOcean
+from shared.jobs import JobRun, PutOff
+from shared.outcome import Meta, Outcome
+from shared.patience import patience
+from shared.steps import Said, transact
+
+
+async def poll_balance(cmd: PollBalance, run: JobRun[DigitalOcean]) -> Outcome:
+    """Ask the provider for its balance, and keep it."""
+    with patience(PURPOSE):
+        body = await run.resources.get("/v2/customers/my/balance")
+    try:
+        polled = balance_of(body)
+    except ValueError as error:
+        raise PutOff(f"the provider's balance cannot be read: {error}") from error
+    balance = await transact(run, partial(_keep, polled))
+    return Outcome(result={"balance": balance.model_dump(mode="json")})
+
+
+async def _keep(polled: Polled, conn: Connection, meta: Meta) -> tuple[Balance, Said]:
+    made = await store.insert_snapshot(conn, meta.message_id, polled, meta.now)
+    if made is not None:
+        return state_of(made), [BalancePolled(balance=state_of(made))]
+    kept = await store.find_snapshot(conn, meta.message_id)
+    if kept is None:
+        raise LookupError(f"the balance that {meta.message_id} asked for is gone")
+    return state_of(kept), []
+
+
+def state_of(row: Row) -> Balance:
+    """A snapshot as others get it."""
+    return Balance.model_validate({name: row[name] for name in Balance.model_fields})
