@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -130,9 +131,24 @@ def _aggregates(data: Mapping[str, Any]) -> Iterator[str]:
     """The things whose state an event carries, by name."""
     for value in data.values():
         if isinstance(value, dict):
-            names = (value.get(field) for field in ("name", "slug", "plan_code", "resource_kind", "id"))
+            names = (value.get(field) for field in ("name", "slug", "plan_code", "resource_kind", "period", "provider", "id"))
             if name := next(filter(None, names), None):
                 yield short_id(str(name))
+            yield from _amount(value)
+            yield from _errors(value)
+
+
+def _amount(state: Mapping[str, Any]) -> Iterator[str]:
+    """The first of its amounts, where its currency stands beside it."""
+    cents = next((value for name, value in state.items() if name.endswith("_cents") and isinstance(value, int)), None)
+    if cents is not None and state.get("currency"):
+        yield f"{Decimal(cents) / 100:.2f} {state['currency']}"
+
+
+def _errors(state: Mapping[str, Any]) -> Iterator[str]:
+    for name, error in state.items():
+        if name.endswith("error") and error:
+            yield f"{name} {_value(error.get('reason') or error if isinstance(error, dict) else error)}"
 
 
 def _changes(data: Mapping[str, Any]) -> Iterator[str]:
@@ -140,6 +156,8 @@ def _changes(data: Mapping[str, Any]) -> Iterator[str]:
     for name, change in (changes if isinstance(changes, dict) else {}).items():
         if isinstance(change, dict) and {"old", "new"} <= change.keys():
             yield f"{name} {_value(change['old'])} → {_value(change['new'])}"
+        elif isinstance(change, int) and change:
+            yield f"{name} {change}"
 
 
 def _plain_fields(data: Mapping[str, Any]) -> Iterator[str]:

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
         default=1.0, ge=0, description="The share of the provider's rate limits that this process may use; 0: no limit."
     )
 
+    finance_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("FINANCE_URL", "SKYAI_FINANCE_URL", "finance_url"),
+        description="The finance service that invoices are pushed to; without one they are not.",
+    )
+
     spaces_access_key_id: SecretStr | None = Field(
         default=None, description="A key for Spaces that may list buckets; without one their sizes stay unknown."
     )

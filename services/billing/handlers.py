@@ -1,30 +1,26 @@
-"""Messages in, messages out."""
+"""Messages in, messages out: balances, and what others tell. Invoices have files of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from contracts.billing import Balance, BalancePolled, PollBalance
+from contracts.deployments import DeploymentEvent
+from contracts.inventory import ResourceEvent
 from services.billing import store
 from services.billing.domain import Polled, balance_of
-from services.billing.provider import PURPOSE
+from services.billing.provider import Outside, asked
 from services.billing.store import Row
 from shared.db import Connection
-from shared.digitalocean import DigitalOcean
-from shared.jobs import JobRun, PutOff
-from shared.outcome import Meta, Outcome
-from shared.patience import patience
+from shared.jobs import JobRun
+from shared.outcome import Meta, Outcome, Received
 from shared.steps import Said, transact
 
 
-async def poll_balance(cmd: PollBalance, run: JobRun[DigitalOcean]) -> Outcome:
+async def poll_balance(cmd: PollBalance, run: JobRun[Outside]) -> Outcome:
     """Ask the provider for its balance, and keep it."""
-    with patience(PURPOSE):
-        body = await run.resources.get("/v2/customers/my/balance")
-    try:
-        polled = balance_of(body)
-    except ValueError as error:
-        raise PutOff(f"the provider's balance cannot be read: {error}") from error
+    polled = await asked(run.resources.do, "balance", balance_of)
     balance = await transact(run, partial(_keep, polled))
     return Outcome(result={"balance": balance.model_dump(mode="json")})
 
@@ -42,3 +38,13 @@ async def _keep(polled: Polled, conn: Connection, meta: Meta) -> tuple[Balance, 
 def state_of(row: Row) -> Balance:
     """A snapshot as others get it."""
     return Balance.model_validate({name: row[name] for name in Balance.model_fields})
+
+
+async def on_resource(events: Sequence[Received[ResourceEvent]], conn: Connection) -> None:
+    """Keep what is told of resources: lines are matched to them."""
+    await store.project_resources(conn, [event.message.resource for event in events])
+
+
+async def on_deployment(events: Sequence[Received[DeploymentEvent]], conn: Connection) -> None:
+    """Keep what is told of deployments: lines may be assigned to them."""
+    await store.project_deployments(conn, [event.message.deployment for event in events])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
 
-from services.billing.domain import Polled
+from contracts.deployments import Deployment
+from contracts.inventory import Resource
+from services.billing.domain import Polled, created_at
 from shared.db import Connection
 
 Row: TypeAlias = asyncpg.Record
@@ -57,3 +60,61 @@ async def delete_old_snapshots(conn: Connection, before: datetime, limit: int) -
         limit,
     )
     return len(rows)
+
+
+async def project_resources(conn: Connection, resources: Sequence[Resource]) -> None:
+    """Keep what events tell of resources, where it is newer than what is known."""
+    await conn.execute(
+        """
+        insert into resources
+          (id, provider, kind, provider_id, name, tenant_id, deployment_id, created_at, deleted_at, version)
+        select distinct on (id) *
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[],
+          $8::timestamptz[], $9::timestamptz[], $10::bigint[])
+          as told(id, provider, kind, provider_id, name, tenant_id, deployment_id, created_at, deleted_at, version)
+        order by id, version desc
+        on conflict (id) do update set
+          name = excluded.name, tenant_id = excluded.tenant_id, deployment_id = excluded.deployment_id,
+          created_at = excluded.created_at, deleted_at = excluded.deleted_at, version = excluded.version
+        where resources.version < excluded.version
+        """,
+        [each.id for each in resources],
+        [each.provider for each in resources],
+        [each.kind for each in resources],
+        [each.provider_id for each in resources],
+        [each.name for each in resources],
+        [each.tenant_id for each in resources],
+        [each.deployment_id for each in resources],
+        [created_at(each.attrs) for each in resources],
+        [each.deleted_at for each in resources],
+        [each.version for each in resources],
+    )
+
+
+async def project_deployments(conn: Connection, deployments: Sequence[Deployment]) -> None:
+    """Keep what events tell of deployments, where it is newer than what is known."""
+    await conn.execute(
+        """
+        insert into deployments (id, tenant_id, slug, version)
+        select distinct on (id) *
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[]) as told(id, tenant_id, slug, version)
+        order by id, version desc
+        on conflict (id) do update set
+          tenant_id = excluded.tenant_id, slug = excluded.slug, version = excluded.version
+        where deployments.version < excluded.version
+        """,
+        [each.id for each in deployments],
+        [each.tenant_id for each in deployments],
+        [each.slug for each in deployments],
+        [each.version for each in deployments],
+    )
+
+
+async def resource_exists(conn: Connection, id: UUID) -> bool:
+    """Whether such a resource is, or was."""
+    return bool(await conn.fetchval("select exists (select from resources where id = $1)", id))
+
+
+async def deployment_exists(conn: Connection, id: UUID) -> bool:
+    """Whether such a deployment is, or was."""
+    return bool(await conn.fetchval("select exists (select from deployments where id = $1)", id))

@@ -29,9 +29,11 @@ REFUSALS: dict[str, int] = {
     "deployment_busy": 409,
     "deployment_ended": 409,
     "expired": 409,
+    "line_replaced": 409,
     "no_active_version": 409,
     "not_cancellable": 409,
     "not_failed": 409,
+    "not_ingested": 409,
     "not_retryable": 409,
     "not_to_be_cancelled": 409,
     "plan_exists": 409,
@@ -43,6 +45,7 @@ REFUSALS: dict[str, int] = {
     "subscription_exists": 409,
     "version_not_active": 409,
     "version_retired": 409,
+    "finance_denied_access": 502,
     "provider_denied_access": 502,
 }
 """The status of each refusal whose code is not simply 422."""

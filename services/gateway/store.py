@@ -104,19 +104,6 @@ class Views:
             """
         return await _json(self.operator, query, kinds)
 
-    async def balances(self, limit: int) -> str:
-        """The newest balance at the provider with those before it, `{"balance": ..., "history": [...]}`."""
-        query = """
-            with newest as (
-              select to_jsonb(b) - 'version' as shown, b.version
-              from billing.v1_all_balances b order by b.version desc limit $1)
-            select json_build_object(
-              'balance', (select shown from newest order by version desc limit 1),
-              'history', coalesce(json_agg(shown order by version desc), '[]'))
-            from newest
-            """
-        return await _json(self.operator, query, limit)
-
     async def orphans(self, *, after: UUID | None, limit: int) -> str:
         """A page of what nobody owns, with the costs of all of it."""
         query = """

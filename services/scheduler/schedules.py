@@ -9,7 +9,7 @@ from typing import Literal
 
 from croniter import croniter
 
-from contracts.billing import PollBalance
+from contracts.billing import DiscoverInvoices, PollBalance
 from contracts.inventory import SyncInventory
 from contracts.message import Command
 from contracts.provider import SweepOrphans
@@ -43,6 +43,7 @@ class Schedule:
 
 
 SCHEDULES: Sequence[Schedule] = (
+    Schedule("discover-invoices", "23 2 * * *", lambda _: DiscoverInvoices(), catch_up="latest", expires=True),
     Schedule("poll-balance", "7 * * * *", lambda _: PollBalance(), catch_up="latest", expires=True),
     Schedule("roll-periods", "5 0 * * *", lambda slot: RollPeriods(until=slot), catch_up="every"),
     Schedule("sweep-orphans", "40 3 * * *", lambda _: SweepOrphans(), catch_up="latest", expires=True),

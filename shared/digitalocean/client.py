@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 import orjson
@@ -28,6 +28,7 @@ ATTEMPTS = 5
 # Seconds. The longest wait for a slot in the minute's window is 61; what takes longer is the job's to put off.
 LONGEST_WAIT = 75.0
 RETRY_FOR = 120.0
+DOWNLOAD_FOR = 300.0
 
 
 class DigitalOcean:
@@ -161,6 +162,10 @@ class DigitalOcean:
         """Reads one thing: `await do.get("/v2/droplets/{droplet_id}", droplet_id=1)`."""
         return await self._perform(Call.of("GET", route, params=params, **ids))
 
+    async def download(self, route: str, into: IO[bytes], **ids: object) -> None:
+        """Reads a file into another, which it empties first: also where it was read in part before."""
+        await self._retrying(self._attempt, Call.of("GET", route, None, None, **ids), math.inf, into)
+
     async def single(self, key: str, route: str, **ids: object) -> Body:
         """Reads one thing, which is under `key` in the answer."""
         return await self._single(key, Call.of("GET", route, None, None, **ids))
@@ -198,19 +203,19 @@ class DigitalOcean:
             return error.retry_after <= self._longest_wait and error.retry_after * self._delay_scale
         return isinstance(error, Unavailable | BadAnswer)
 
-    async def _attempt(self, call: Call, deadline: float) -> Body:
+    async def _attempt(self, call: Call, deadline: float, into: IO[bytes] | None = None) -> Body:
         credential = self._credential(call)
         await self._take_slot(call, credential.budget)
         sent_at = time.monotonic()
         if sent_at > deadline:
             raise TooLate(call, "not sent: its deadline passed while it waited for its turn")
         with observed(call, self._host) as observation:
-            answer = await self._exchange(call, credential.token)
+            answer = await self._exchange(call, credential.token, into)
             observation.status = answer.status_code
         _learn(answer, credential.budget)
         BUDGET_REMAINING.labels(self._purpose).set(credential.budget.remaining)
         if answer.is_success:
-            return decoded(call, answer)
+            return decoded(call, answer) if into is None else {}
         if answer.status_code == 429:
             wait = credential.budget.refused(sent_at, told_wait(answer))
             credential.budget.hold(wait * self._delay_scale)
@@ -229,17 +234,34 @@ class DigitalOcean:
         if wait:
             raise RateLimited(call, f"not sent: the rate budget is spent for {wait:.0f} s", retry_after=wait)
 
-    async def _exchange(self, call: Call, token: str) -> httpx.Response:
+    async def _exchange(self, call: Call, token: str, into: IO[bytes] | None) -> httpx.Response:
         content = None if call.json is None else orjson.dumps(call.json)
         headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": "application/json"} if content else {})
+        headers |= {"Accept": "*/*"} if into else {}
         request = self._http.build_request(call.method, call.path, params=call.params, content=content, headers=headers)
         try:
-            async with asyncio.timeout(self.attempt_timeout):
-                return await self._http.send(request)
+            async with asyncio.timeout(self.attempt_timeout if into is None else DOWNLOAD_FOR):
+                if into is None:
+                    return await self._http.send(request)
+                return await self._saved(await self._http.send(request, stream=True), into)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(call, f"not reached: {_reason(error)}") from error
         except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
             raise undecided(call, f"no answer: {_reason(error)}") from error
+
+    async def _saved(self, answer: httpx.Response, into: IO[bytes]) -> httpx.Response:
+        """The answer, whose body is in the file where it is one of success."""
+        try:
+            if not answer.is_success:
+                await answer.aread()
+                return answer
+            into.seek(0)
+            into.truncate()
+            async for part in answer.aiter_bytes():
+                into.write(part)
+            return answer
+        finally:
+            await answer.aclose()
 
 
 def _learn(answer: httpx.Response, budget: RateBudget) -> None:

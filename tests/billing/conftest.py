@@ -23,7 +23,7 @@ def stand_in() -> Iterator[RunningStandIn]:
 
 @pytest.fixture
 async def billing(settings: Settings, stand_in: RunningStandIn) -> AsyncIterator[Billing]:
-    fitting = settings.model_copy(update={"do_api_url": stand_in.url})
+    fitting = settings.model_copy(update={"do_api_url": stand_in.url, "do_rate_limit": 0.0})
     async with stand_in.control() as control, world(fitting, control) as there:
         await control.disarm()
         yield there

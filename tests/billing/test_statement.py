@@ -8,21 +8,54 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.billing.statement import OPTIONAL, REQUIRED, CostLine, Unreadable, amount_of, read_lines
+from services.billing import copying
+from services.billing.statement import OPTIONAL, REQUIRED, Batch, Form, Unreadable, amount_of, read_batches
 
 HEADER = "product,group_description,description,hours,start,end,USD,project_name,category"
 LINE = "Droplets,,web-01 (s-2vcpu-4gb),744,2026-04-01 00:00:00 +0000,2026-05-01 00:00:00 +0000,$20.00,tenant-acme,iaas"
+LAST = datetime.max.replace(tzinfo=UTC)
 APRIL, MAY = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def read(text: str | bytes) -> list[CostLine]:
+class CostLine(NamedTuple):
+    ordinal: int
+    product: str
+    group_description: str
+    description: str
+    hours: Decimal | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    amount: Decimal
+    project_name: str
+    category: str
+
+
+# Times so that those that there are not come last.
+AS_READ: Form[Any] = Form(text=str, number=lambda number: number, time=lambda time: time or LAST)
+
+
+def batches(text: str | bytes, size: int = 3, form: Form[Any] = AS_READ) -> list[Batch[Any]]:
     data = text.encode() if isinstance(text, str) else text
-    return list(read_lines(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")))
+    return list(read_batches(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline=""), form, size))
+
+
+def read(text: str | bytes, size: int = 3) -> list[CostLine]:
+    lines = [
+        CostLine(batch.first + n, *values)
+        for batch in batches(text, size)
+        for n, values in enumerate(zip(*batch.columns, strict=True))
+    ]
+    return [line._replace(starts_at=_known(line.starts_at), ends_at=_known(line.ends_at)) for line in lines]
+
+
+def _known(time: datetime | None) -> datetime | None:
+    return None if time == LAST else time
 
 
 def read_one(*fields: str) -> CostLine:
@@ -37,9 +70,9 @@ def refused(text: str | bytes) -> Unreadable:
     return caught.value
 
 
-def outcome(text: str | bytes) -> list[CostLine] | Unreadable:
+def outcome(text: str | bytes, size: int = 3) -> list[CostLine] | Unreadable:
     try:
-        return read(text)
+        return read(text, size)
     except Unreadable as error:
         return error
 
@@ -173,6 +206,51 @@ def test_what_is_not_utf_8_is_refused() -> None:
     assert "not UTF-8" in refused(f"{HEADER}\n".encode() + LINE.encode().replace(b"web", b"\xff\xfe")).reason
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_the_wrong_line_is_named_wherever_it_is_in_its_batch(size: int) -> None:
+    """A line of the file, for who opens it in an editor: blank ones count, and those within quotes."""
+    quoted = LINE.replace("tenant-acme", '"tenant\nacme"')
+    for before in range(6):
+        good = f"{HEADER}\n" + f"{quoted}\n\n" * before
+        for wrong in (LINE.replace("$20.00", "free"), f"{LINE},more", LINE.replace("2026-05", "2026-03")):
+            with pytest.raises(Unreadable) as caught:
+                batches(f"{good}{wrong}\n{LINE}\n", size)
+            assert caught.value.line == 2 + 3 * before, wrong
+
+
+@pytest.mark.parametrize("text", ["$1234567890123.00", "$1,234,567,890,123.00", "$0.0000000001"])
+def test_an_amount_that_could_not_be_added_exactly_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="too many digits"):
+        amount_of(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01 00:00:00 +1000", "9999-12-31 23:59:59 +0000", "9999-12-31 23:59:59 -0100"]
+)
+def test_a_time_at_the_end_of_all_times_is_refused(text: str) -> None:
+    assert "is no time" in refused(f"{HEADER}\n{LINE.replace('2026-05-01 00:00:00 +0000', text)}\n").reason
+
+
+def test_batches_tell_the_cents_of_their_amounts_half_up() -> None:
+    odd = LINE.replace("$20.00", "-$0.005")
+    assert [(b.first, b.cents) for b in batches(f"{HEADER}\n{LINE}\n{LINE}\n{odd}\n{LINE}\n", size=2)] == [
+        (1, [2000, 2000]),
+        (3, [-1, 2000]),
+    ]
+
+
+def test_what_its_form_refuses_is_refused_with_its_line() -> None:
+    copied = Form(copying.text, copying.number, copying.time)
+    for wrong, reason in (
+        (LINE.replace("web", "w\x00"), "cannot be stored"),
+        (LINE.replace("tenant", "t\x00"), "cannot be stored"),
+        (LINE.replace("2026-04-01", "1999-04-01"), "long before"),
+    ):
+        with pytest.raises(Unreadable, match=reason) as caught:
+            batches(f"{HEADER}\n{LINE}\n{wrong}\n{LINE}\n", 100, copied)
+        assert caught.value.line == 3
+
+
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
 LINES = st.builds(
     CostLine,
@@ -208,6 +286,15 @@ def written(lines: Sequence[CostLine], order: Random) -> str:
 def test_what_was_written_is_read_whatever_the_order_of_the_columns(lines: list[CostLine], order: Random) -> None:
     expected = [line._replace(ordinal=ordinal) for ordinal, line in enumerate(lines, 1)]
     assert read(written(lines, order)) == expected
+
+
+@given(st.lists(LINES, max_size=9), st.randoms(use_true_random=False), st.integers(1, 9), st.text(max_size=3))
+def test_the_size_of_a_batch_makes_no_difference(lines: list[CostLine], order: Random, size: int, damage: str) -> None:
+    text = written(lines, order)
+    at = order.randrange(len(text) + 1)
+    text = text[:at] + damage + text[at:]
+    whole, by_parts = outcome(text, 100), outcome(text, size)
+    assert whole == by_parts or isinstance(whole, Unreadable) is isinstance(by_parts, Unreadable) is True
 
 
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)), st.booleans())

@@ -69,7 +69,8 @@ def test_a_line_says_when_where_what_about_whom_and_by_whom() -> None:
 
 @pytest.mark.parametrize("name", sorted(Path("contracts/examples").glob("*.json")), ids=lambda file: file.stem)
 def test_every_message_has_some_words(name: Path) -> None:
-    assert gist(json.loads(name.read_text())["data"])
+    data = json.loads(name.read_text())["data"]
+    assert gist(data) or not data  # a command without any is told by its type
 
 
 def test_a_tombstone_and_what_nobody_can_read_have_lines_too() -> None:

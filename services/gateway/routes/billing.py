@@ -1,4 +1,4 @@
-"""What the provider charges. Operators only."""
+"""What is owed to the provider. Operators only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from contracts.billing import PollBalance
 from contracts.money import Currency
+from services.gateway import billing_store
 from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, PROVIDER, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
@@ -72,7 +73,7 @@ async def get_balance(
     history: Annotated[int, QueryParameter(ge=1, le=1000, description="Polls, one an hour.", required=False)] = _A_DAY,
 ) -> ASGIResponse:
     """Show what is owed to the provider, now and over the last polls: the running month's costs grow by the hour."""
-    return json_answer(await request.gateway.views.balances(history))
+    return json_answer(await billing_store.balances(request.gateway.views, history))
 
 
 @post(

@@ -1,0 +1,220 @@
+"""Whose costs a line of an invoice are: what each product is charged for, and which resource a line means. Pure.
+
+The file has names, as they were when it was billed; the invoice's items, where the provider gives them, have ids for
+some products. An id is certain; a name is probable, and only where exactly one resource bears it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+from contracts.billing import Unmatched
+from contracts.kinds import ResourceKind
+from services.billing.domain import cents
+from services.billing.statement import Batch, end_of, start_of
+
+Told: TypeAlias = "tuple[datetime | None, datetime | None, str]"
+"""A resource's id, and the time for which it was charged."""
+
+
+def _before_parentheses(group: str, description: str) -> str:
+    """`web-01` of `web-01 (s-2vcpu-4gb)`. The last parentheses count: of a snapshot, the name may have some too."""
+    return description.rpartition(" (")[0] or description
+
+
+def _after_hyphen(group: str, description: str) -> str:
+    """`203.0.113.44` of `Unused Floating IP - 203.0.113.44`."""
+    return description.rpartition(" - ")[2]
+
+
+def _group(group: str, description: str) -> str:
+    """A cluster's name is the group's, where there is one."""
+    return group or _before_parentheses(group, description)
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a product's lines are about.
+
+    `kind`: what they are charged for. `of`: the kind of the resource that they are matched to; None: they mean no
+    single one, for the reason in `otherwise`. `named`: the resource's name, of the group and the description.
+    """
+
+    kind: ResourceKind | None = None
+    of: ResourceKind | None = None
+    otherwise: Unmatched = Unmatched.UNKNOWN_RESOURCE
+    named: Callable[[str, str], str] = _before_parentheses
+
+
+def _of(kind: ResourceKind, named: Callable[[str, str], str] = _before_parentheses) -> Product:
+    return Product(kind, kind, named=named)
+
+
+_BACKUPS = Product(ResourceKind.DROPLET_BACKUP, ResourceKind.DROPLET)  # their ids are the droplet's
+_SNAPSHOTS = _of(ResourceKind.SNAPSHOT)
+_ADDRESSES = _of(ResourceKind.RESERVED_IP, _after_hyphen)
+_DATABASES = _of(ResourceKind.DATABASE, _group)
+_SPACES = Product(ResourceKind.SPACES_BUCKET, otherwise=Unmatched.ACCOUNT_LEVEL)
+_REGISTRY = Product(ResourceKind.CONTAINER_REGISTRY, otherwise=Unmatched.ACCOUNT_LEVEL)
+
+# As seen in files of 2019 to 2025: an open set. What is not here is kept, and said to be unknown.
+PRODUCTS: dict[str, Product] = {
+    "Droplets": _of(ResourceKind.DROPLET),
+    "GPU Droplets": _of(ResourceKind.DROPLET),
+    "Droplet Backups": _BACKUPS,
+    "Backups": _BACKUPS,
+    "Droplet Snapshots": _SNAPSHOTS,
+    "Volume Snapshots": _SNAPSHOTS,
+    "Snapshots": _SNAPSHOTS,
+    "Volumes": _of(ResourceKind.VOLUME),
+    "Floating IPs": _ADDRESSES,
+    "Reserved IPs": _ADDRESSES,
+    "Load Balancers": _of(ResourceKind.LOAD_BALANCER),
+    "Kubernetes Clusters": _of(ResourceKind.KUBERNETES_CLUSTER, _group),
+    "Database Clusters": _DATABASES,
+    "App Platform": _of(ResourceKind.APP),
+    "Spaces Subscription": _SPACES,
+    "Spaces": _SPACES,
+    "Container Registry Subscription": _REGISTRY,
+    "Container Registry": _REGISTRY,
+    "Bandwidth": Product(otherwise=Unmatched.ACCOUNT_LEVEL),
+    "Uptime Health Check": Product(otherwise=Unmatched.ACCOUNT_LEVEL),
+    "Credits": Product(otherwise=Unmatched.CREDIT),
+    "Taxes": Product(otherwise=Unmatched.TAX),
+}
+KINDS = frozenset(product.of for product in PRODUCTS.values() if product.of)
+"""The kinds that lines are matched to."""
+
+_FAMILIES = {"Managed Databases": _DATABASES}  # "Managed Databases: PostgreSQL"
+_UNKNOWN = Product(otherwise=Unmatched.UNKNOWN_PRODUCT)
+
+
+def product_of(name: str) -> Product:
+    """What a product's lines are about."""
+    return PRODUCTS.get(name) or _FAMILIES.get(name.partition(":")[0]) or _UNKNOWN
+
+
+class Candidate(NamedTuple):
+    """A resource that a line may mean."""
+
+    kind: str
+    provider_id: str
+    name: str
+    id: UUID
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Match:
+    """What a line means. `kind`: what it is charged for.
+
+    `provider_resource_id`: as the provider says. `resource_id`: of a resource, which may be gone; found by its id or by
+    its name (`matched_by`). `unmatched`: why it means none that is there.
+    """
+
+    kind: ResourceKind | None
+    provider_resource_id: str | None
+    resource_id: UUID | None
+    matched_by: Literal["id", "name"] | None
+    unmatched: Unmatched | None
+
+
+@dataclass
+class Items:
+    """The resources' ids that an invoice's items tell, by what the file says of the same line."""
+
+    count: int = 0
+    cents: int = 0
+    _ids: dict[str, dict[tuple[str, str], set[Told]]] = field(default_factory=dict)
+
+    def add(self, item: Mapping[str, Any]) -> None:
+        """Take an item; any of its parts may be missing. Raises ValueError where its amount or times are none."""
+        self.count += 1
+        self.cents += cents(str(item.get("amount") or "0"))
+        id = str(item.get("resource_id") or item.get("resource_uuid") or "")
+        if not id:
+            return
+        product, group, description = (str(item.get(key) or "") for key in _SAME)
+        ids = self._ids.setdefault(product, {}).setdefault((group, description), set())
+        ids.add((start_of(str(item.get("start_time") or "")), end_of(str(item.get("end_time") or "")), id))
+
+    def of_product(self, product: str) -> Mapping[tuple[str, str], Collection[Told]]:
+        """The ids of a product's items, with their times, by group and description."""
+        return self._ids.get(product, {})
+
+
+_SAME = ("product", "group_description", "description")
+
+
+class _Known(NamedTuple):
+    """What is known of a product."""
+
+    product: Product
+    told: Mapping[tuple[str, str], Collection[Told]]
+    by_name: Mapping[str, Match]
+    otherwise: Match
+
+
+class Matcher:
+    """Matches the lines of one invoice to resources."""
+
+    def __init__(self, candidates: Iterable[Candidate], items: Items) -> None:
+        self._items = items
+        self._by_id: dict[tuple[str, str], Candidate] = {}
+        self._by_name: dict[str, dict[str, list[Candidate]]] = {}
+        for candidate in candidates:
+            self._by_id[candidate.kind, candidate.provider_id] = candidate
+            self._by_name.setdefault(candidate.kind, {}).setdefault(candidate.name.lower(), []).append(candidate)
+        self._known: dict[str, _Known] = {}
+
+    def match(self, batch: Batch[Any]) -> list[Match]:
+        """What each line means."""
+        matches = []
+        for name, group, description, start, end in zip(*batch[1:6], strict=True):
+            product, told, by_name, otherwise = self._known.get(name) or self._learn(name)
+            if told and (id := _id_of(told.get((group, description), ()), start, end)):
+                matches.append(self._meant(product, id))  # then nothing else of that name is meant
+            else:
+                matches.append(by_name.get(product.named(group, description).lower(), otherwise))
+        return matches
+
+    def _learn(self, name: str) -> _Known:
+        product = product_of(name)
+        bearers = self._by_name.get(product.of, {}) if product.of else {}
+        by_name = {name: _named(product, those) for name, those in bearers.items()}
+        told = self._items.of_product(name) if product.of else {}
+        otherwise = Match(product.kind, None, None, None, product.otherwise)
+        known = self._known[name] = _Known(product, told, by_name, otherwise)
+        return known
+
+    def _meant(self, product: Product, id: str) -> Match:
+        resource = self._by_id.get((product.of or "", id))
+        if resource is None:
+            return Match(product.kind, id, None, None, Unmatched.UNKNOWN_RESOURCE)
+        return _match(product, resource, "id")
+
+
+def _id_of(told: Collection[Told], start: str, end: str) -> str | None:
+    """The one id that a line can mean."""
+    ids = {id for *_, id in told}
+    if len(ids) > 1:  # some followed one another under one name
+        span = start_of(start), end_of(end)
+        ids = {id for starts_at, ends_at, id in told if (starts_at, ends_at) == span}
+    return ids.pop() if len(ids) == 1 else None
+
+
+def _named(product: Product, bearers: Sequence[Candidate]) -> Match:
+    """The one that is there; else the one that is gone."""
+    those = [bearer for bearer in bearers if not bearer.deleted] or bearers
+    if len(those) > 1:
+        return Match(product.kind, None, None, None, Unmatched.AMBIGUOUS_NAME)
+    return _match(product, those[0], "name")
+
+
+def _match(product: Product, resource: Candidate, by: Literal["id", "name"]) -> Match:
+    reason = Unmatched.DELETED_RESOURCE if resource.deleted else None
+    return Match(product.kind, resource.provider_id, resource.id, by, reason)

@@ -1,0 +1,328 @@
+"""The provider's invoices. Operators only."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from litestar import get, post
+from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.response.base import ASGIResponse
+from pydantic import BaseModel, Field
+
+from contracts.billing import (
+    DiscoverInvoices,
+    IngestError,
+    IngestInvoice,
+    IngestStatus,
+    LineChanges,
+    PushInvoice,
+    PushStatus,
+    ReconciliationStatus,
+    Unmatched,
+)
+from contracts.money import Currency
+from services.gateway import billing_store
+from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, NOT_FOUND, PROVIDER, answer
+from services.gateway.gateway import ApiRequest
+from services.gateway.operations import submit
+from services.gateway.paging import LIMIT, after
+from services.gateway.problems import not_found
+from services.gateway.routes.operations import write
+from services.gateway.routes.vocabulary import OPERATORS, Cursor, Key, Limit, Routes, json_answer
+
+_INGESTS = 20
+
+MONTH = r"^20[0-9]{2}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$"
+Month = Annotated[
+    str | None,
+    QueryParameter(
+        name="period",
+        pattern=MONTH,
+        description="A month, by itself (`2026-04`) or by any of its days (`2026-04-01`).",
+        required=False,
+    ),
+]
+
+
+def month(text: str) -> date:
+    """The first day of a month, or of the month of a day."""
+    return date.fromisoformat(f"{text[:7]}-01")
+
+
+class Invoice(BaseModel):
+    """An invoice of the provider, in cents of `currency`; a credit is below zero."""
+
+    id: UUID
+    provider: str
+    invoice_uuid: str = Field(description="The provider's id of it.")
+    number: str = Field(description="As the provider prints it.")
+    period: date = Field(description="The first day of the month that it is about.")
+    currency: Currency
+    amount_cents: int = Field(description="What the provider wants for it.")
+    issued_at: datetime
+    ingest_status: IngestStatus = Field(description="How the newest attempt at its file ended; `pending`: none did.")
+    ingest_error: IngestError | None = Field(description="Why its file was not taken; the lines of before still count.")
+    ingests: int = Field(description="So often was its set of lines replaced.")
+    ingested_at: datetime | None
+    lines: int | None
+    net_cents: int | None = Field(description="The sum of its lines that are no tax.")
+    tax_cents: int | None
+    matched: int | None = Field(description="So many lines mean a resource that is there.")
+    unmatched: dict[Unmatched, int] = Field(description="How many of the other lines do not, by the reason.")
+    assigned: int = Field(description="So many lines were assigned by hand.")
+    reconciliation: ReconciliationStatus | None
+    push_status: PushStatus = Field(description="Whether finance has it as it is.")
+    push_error: str | None = Field(description="Why finance does not have it, yet or at all.")
+    pushed_to_finance_at: datetime | None
+    finance_invoice_id: str | None
+    version: int
+
+
+class ListedInvoice(Invoice):
+    discovered_at: datetime
+
+
+class InvoiceList(BaseModel):
+    invoices: list[ListedInvoice]
+    count: int
+    next: str | None
+
+
+class OfLines(BaseModel):
+    count: int
+    cents: int
+    tax_cents: int
+
+
+class OfItems(BaseModel):
+    count: int
+    cents: int
+
+
+class OfSummary(BaseModel):
+    amount_cents: int
+    product_charges_cents: int
+    overages_cents: int
+    taxes_cents: int
+    credits_cents: int
+
+
+class Difference(BaseModel):
+    what: Literal["lines", "summary", "summary_parts", "items", "tax"]
+    cents: int
+    why: str
+    explained: bool = Field(description="Whether that is as it should be.")
+
+
+class Reconciliation(BaseModel):
+    """What the four tellers of an invoice say (history, file, items, summary), and where they differ, to the cent."""
+
+    status: ReconciliationStatus
+    amount_cents: int
+    lines: OfLines
+    items: OfItems
+    summary: OfSummary
+    differences: list[Difference]
+
+
+class Ingest(BaseModel):
+    """An attempt at an invoice's file."""
+
+    id: UUID
+    ingest: int | None = Field(description="The number of the set of lines that it made; null: none.")
+    actor: str | None
+    file_sha256: str | None
+    lines: int | None
+    cents: int | None
+    changes: LineChanges | None = Field(description="Against the set before.")
+    error: IngestError | None
+    ended_at: datetime
+
+
+class InvoiceAnswer(BaseModel):
+    invoice: ListedInvoice
+    reconciliation: Reconciliation | None = Field(description="Null while it has no lines.")
+    ingests: list[Ingest] = Field(description=f"The {_INGESTS} newest, newest first.")
+
+
+class IngestedAnswer(BaseModel):
+    invoice: Invoice
+    changes: LineChanges | None = Field(description="Against the set before; null where there was none.")
+
+
+class PushedAnswer(BaseModel):
+    invoice: Invoice
+    action: str = Field(description="Finance's word, `created` or `updated`; `skipped`: there is no finance service.")
+
+
+class DiscoveredAnswer(BaseModel):
+    invoices: int = Field(description="So many are known.")
+    discovered: int
+    changed: int = Field(description="Of so many the provider tells another amount than before.")
+    ingesting: int = Field(description="So many are being ingested.")
+    pushing: int = Field(description="So many are pushed again, which finance had not taken.")
+
+
+INVOICE = {
+    "id": "019de1f3-7c11-7a4e-9f0e-5b1f4c2d9a01",
+    "provider": "digitalocean",
+    "invoice_uuid": "0b1a2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d",
+    "number": "1418204106",
+    "period": "2026-04-01",
+    "currency": "USD",
+    "amount_cents": 8692,
+    "issued_at": "2026-05-01T05:13:00Z",
+    "ingest_status": "ingested",
+    "ingest_error": None,
+    "ingests": 1,
+    "ingested_at": "2026-05-02T02:23:09Z",
+    "lines": 33,
+    "net_cents": 7902,
+    "tax_cents": 790,
+    "matched": 6,
+    "unmatched": {"account_level": 4, "credit": 1, "tax": 1, "unknown_resource": 21},
+    "assigned": 0,
+    "reconciliation": "exact",
+    "push_status": "pushed",
+    "push_error": None,
+    "pushed_to_finance_at": "2026-05-02T02:23:11Z",
+    "finance_invoice_id": "7d0c",
+    "version": 3,
+}
+_LISTED = {**INVOICE, "discovered_at": "2026-05-02T02:23:04Z"}
+_RECONCILIATION = {
+    "status": "exact",
+    "amount_cents": 8692,
+    "lines": {"count": 33, "cents": 8692, "tax_cents": 790},
+    "items": {"count": 33, "cents": 8692},
+    "summary": {
+        "amount_cents": 8692,
+        "product_charges_cents": 7902,
+        "overages_cents": 0,
+        "taxes_cents": 790,
+        "credits_cents": 0,
+    },
+    "differences": [],
+}
+_CHANGES = {
+    "added": 0,
+    "removed": 0,
+    "repriced": 1,
+    "before_cents": 8642,
+    "after_cents": 8692,
+    "examples": [
+        {"product": "Droplets", "description": "web-01 (s-1vcpu-1gb)", "before_cents": 550, "after_cents": 600}
+    ],
+}
+_INGEST = {
+    "id": "019de700-1a2b-7c3d-8e4f-5a6b7c8d9e0f",
+    "ingest": 1,
+    "actor": "scheduler",
+    "file_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "lines": 33,
+    "cents": 8692,
+    "changes": None,
+    "error": None,
+    "ended_at": "2026-05-02T02:23:09Z",
+}
+_FOUND = {"invoices": 137, "discovered": 1, "changed": 0, "ingesting": 1, "pushing": 0}
+
+
+@get(
+    opt=OPERATORS,
+    responses=ALWAYS
+    | {
+        200: answer(InvoiceList, "A page.", {"invoices": [_LISTED], "count": 1, "next": "AZqfPmoMfD6PXg1qWwyfEQ"}),
+        403: FORBIDDEN,
+        422: INVALID,
+    },
+)
+async def list_invoices(
+    *,
+    request: ApiRequest,
+    period: Month = None,
+    ingest: FromQuery[IngestStatus | None] = None,
+    push: FromQuery[PushStatus | None] = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> ASGIResponse:
+    """List the provider's invoices, the newest first: how far each is taken in, and passed on to finance."""
+    page = await billing_store.list_invoices(
+        request.gateway.views,
+        period=month(period) if period else None,
+        ingest=ingest,
+        push=push,
+        before=after(cursor),
+        limit=limit,
+    )
+    return json_answer(page)
+
+
+@get(
+    "/{invoice_id:uuid}",
+    opt=OPERATORS,
+    responses=ALWAYS
+    | {
+        200: answer(
+            InvoiceAnswer,
+            "The invoice.",
+            {"invoice": _LISTED, "reconciliation": _RECONCILIATION, "ingests": [_INGEST]},
+        ),
+        403: FORBIDDEN,
+        404: NOT_FOUND,
+    },
+)
+async def get_invoice(request: ApiRequest, invoice_id: FromPath[UUID]) -> ASGIResponse:
+    """Show an invoice: whether it adds up and where not, and the attempts at its file with what each changed."""
+    found = await billing_store.find_invoice(request.gateway.views, invoice_id, ingests=_INGESTS)
+    if found is None:
+        raise not_found("invoice", invoice_id)
+    return json_answer(found)
+
+
+@post(
+    "/discover",
+    opt=OPERATORS,
+    status_code=200,
+    responses=write(answer(DiscoveredAnswer, "What was found.", _FOUND)) | {502: PROVIDER},
+)
+async def discover_invoices(request: ApiRequest, key: Key = None) -> ASGIResponse:
+    """Walk the provider's billing history now, as is done every night."""
+    return await submit(request, DiscoverInvoices(), key)
+
+
+@post(
+    "/{invoice_id:uuid}/ingest",
+    opt=OPERATORS,
+    status_code=200,
+    responses=write(
+        answer(IngestedAnswer, "Ingested.", {"invoice": INVOICE, "changes": _CHANGES}), "invoice_unreadable"
+    )
+    | {502: PROVIDER},
+)
+async def ingest_invoice(request: ApiRequest, invoice_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
+    """Read an invoice's file again and replace its lines; what was assigned by hand stays. It is pushed afterwards."""
+    return await submit(request, IngestInvoice(invoice_id=invoice_id, again=True), key)
+
+
+@post(
+    "/{invoice_id:uuid}/push",
+    opt=OPERATORS,
+    status_code=200,
+    responses=write(
+        answer(PushedAnswer, "Pushed.", {"invoice": INVOICE, "action": "updated"}), "not_ingested", "finance_refused"
+    )
+    | {502: PROVIDER},
+)
+async def push_invoice(request: ApiRequest, invoice_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
+    """Send an invoice to finance, also where it has it already."""
+    return await submit(request, PushInvoice(invoice_id=invoice_id, again=True), key)
+
+
+router = Routes(
+    "/billing/invoices",
+    route_handlers=[list_invoices, get_invoice, discover_invoices, ingest_invoice, push_invoice],
+    tags=["billing"],
+)
