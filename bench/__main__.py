@@ -20,6 +20,7 @@ BENCHMARKS = {
     "deployment-show": "bench.deployment_show",
     "gateway-write": "bench.gateway_write",
     "sagas": "bench.sagas",
+    "invoice-ingest": "bench.invoice_ingest",
 }
 _DOCS = Path(__file__).parents[1] / "docs"
 

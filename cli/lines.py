@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _STYLES = {"commands": "cyan", "replies": "magenta", "dead-letters": "bold red"}
 _GIST_LENGTH = 160
+# What names the thing whose state an event carries, the first that it has.
+_NAMES = ("name", "slug", "plan_code", "resource_kind", "period", "provider", "id")
 _VALUE_LENGTH = 40
 
 
@@ -131,7 +133,7 @@ def _aggregates(data: Mapping[str, Any]) -> Iterator[str]:
     """The things whose state an event carries, by name."""
     for value in data.values():
         if isinstance(value, dict):
-            names = (value.get(field) for field in ("name", "slug", "plan_code", "resource_kind", "period", "provider", "id"))
+            names = (value.get(field) for field in _NAMES)
             if name := next(filter(None, names), None):
                 yield short_id(str(name))
             yield from _amount(value)

@@ -112,7 +112,7 @@ async def replace_lines(
     before = invoice["ingests"]
     await line_store.supersede_lines(conn, invoice_id, before, meta.now)
     reading = await _copy(invoice, told, conn)
-    reconciliation = _reconciled(invoice, told, reading)
+    reconciliation, unmatched = _reconciled(invoice, told, reading), reading.unmatched
     changes = (await _changes(conn, invoice_id, before)).model_dump(mode="json") if before else None
     row = await invoice_store.mark_ingested(
         conn,
@@ -121,8 +121,8 @@ async def replace_lines(
         lines=reading.lines,
         net_cents=reading.cents - reading.tax_cents,
         tax_cents=reading.tax_cents,
-        matched=reading.lines - reading.unmatched.total(),
-        unmatched=dict(sorted(reading.unmatched.items())),
+        matched=reading.lines - sum(unmatched.values()),
+        unmatched=unmatched,
         assigned=await line_store.follow_assignments(conn, invoice_id),
         reconciliation=told_of(reconciliation),
     )
@@ -152,7 +152,16 @@ class Reading:
     lines: int = 0
     cents: int = 0
     tax_cents: int = 0
-    unmatched: Counter[Unmatched] = field(default_factory=Counter)
+    matches: Counter[Match] = field(default_factory=Counter)
+
+    @property
+    def unmatched(self) -> dict[Unmatched, int]:
+        """How many lines mean no resource that is there, by the reason."""
+        found: Counter[Unmatched] = Counter()
+        for match, count in self.matches.items():
+            if match.unmatched:
+                found[match.unmatched] += count
+        return dict(sorted(found.items()))
 
 
 async def _copy(invoice: Row, told: Fetched, conn: Connection) -> Reading:
@@ -185,7 +194,7 @@ def copied(invoice_id: UUID, text: io.TextIOWrapper, matcher: Matcher, reading: 
         reading.lines += count
         reading.cents += sum(batch.cents)
         reading.tax_cents += tax_cents(batch.description, batch.cents)
-        reading.unmatched.update(match.unmatched for match in matches if match.unmatched)
+        reading.matches.update(matches)
         numbers = copying.integers(range(batch.first, batch.first + count))
         columns = (repeat(of_invoice, count), numbers, *batch.columns, map(written.__getitem__, matches))
         yield copying.rows(len(line_store.COLUMNS), columns)

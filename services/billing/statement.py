@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REQUIRED = ("product", "description", "start", "end", "USD")
 OPTIONAL = ("group_description", "hours", "project_name", "category")
-BATCH = 500  # larger ones take longer: what is young is soon forgotten
+BATCH = 250  # larger ones take longer: what is young is soon forgotten
 
 _AMOUNT = re.compile(r"(\()?([-+]?)\$?([-+]?)(\d{1,3}(?:,\d{3})+|\d+|(?=\.))(\.\d+)?(\))?", re.ASCII)
 _LINE_END = re.compile(r"\r\n|\r|\n")

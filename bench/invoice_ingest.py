@@ -1,0 +1,308 @@
+"""invoice-ingest: an invoice of half a million lines, from its file to the commit, beside csv and COPY alone.
+
+The peer reads the same file with the csv module and copies it into a bare table of the same columns in the same types:
+no index, nothing checked but by the types, nothing matched. In the notes: a table of texts, which not even types check.
+Memory is that of the service, as `arcadia run billing` runs it, while it fetches and ingests the same invoice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+import asyncpg
+import psutil
+
+from bench.report import Figure, Report, middle
+from contracts.billing import IngestInvoice
+from dev.digitalocean.running import RunningStandIn, running_stand_in
+from dev.stack import Stack
+from services.billing.app import MIGRATIONS
+from services.billing.domain import Summary
+from services.billing.ingest import Fetched, replace_lines
+from services.billing.matching import Items
+from shared import outbox
+from shared.config import Settings
+from shared.db import Database
+from shared.ids import uuid7
+from shared.migrate import migrate
+from shared.outbox import Sender
+from shared.outcome import Meta, Outcome, Send
+from tests.conftest import settings_for
+
+LINES = 500_000
+RESOURCES = 10_000
+_ROUNDS = 5
+_BATCH = 500  # as ours
+_MEMORY_LIMIT_MB = 200
+_CHECKOUT = Path(__file__).parents[1]
+
+_HEADER = ("product", "group_description", "description", "hours", "start", "end", "USD", "project_name", "category")
+_TYPED = "a text, b text, c text, d numeric, e timestamptz, f timestamptz, g numeric, h text, i text"
+_TEXTS = ", ".join(f"{name} text" for name in "abcdefghi")
+
+
+async def run(stack: Stack) -> Report:
+    """Measure on this stack."""
+    with TemporaryDirectory() as directory:
+        file = Path(directory, "invoice.csv")
+        _write(file)
+        async with _world(stack) as world:
+            typed = [(await world.ingest(file), await world.copy(file, _TYPED)) for _ in range(_ROUNDS)]
+            texts = [(await world.ingest(file), await world.copy_texts(file)) for _ in range(3)]
+            with_ids = await world.ingest(file, _items(file))
+            ours, peer = middle(typed)
+            of_texts = middle(texts)
+            memory, seconds = await world.memory(file.read_text())
+            matched = await world.matched()
+    return Report(
+        "invoice-ingest",
+        f"an invoice of {LINES:,} lines, read, matched, reconciled and committed; memory of the service meanwhile",
+        [
+            Figure("lines/s", LINES / ours, LINES / peer, "lines/s", 0.4, "higher", "csv + COPY into a bare table"),
+            Figure("memory of the service", memory, _MEMORY_LIMIT_MB, "MiB", 1, "lower", "limit"),
+        ],
+        {
+            f"lines of {LINES:,} that mean one of {RESOURCES:,} resources": matched,
+            "the ratio to csv + COPY into a table of texts": round(of_texts[1] / of_texts[0], 2),
+            "lines/s with the id of a resource for every line": round(LINES / with_ids),
+            "seconds of the service from the command to its outcome": round(seconds, 1),
+            "rounds, of which the middle one counts": _ROUNDS,
+        },
+    )
+
+
+def _write(file: Path) -> None:
+    """An invoice as the provider writes one: product by product, four lines in five for the whole month."""
+    rng = Random(1)
+    kinds = (
+        ("Droplets", "web-{:06d} (s-2vcpu-4gb)", 70),
+        ("Volumes", "data-{:06d} (nyc3) 100GB", 15),
+        ("Droplet Snapshots", "golden-{:06d} (fra1) 10.15GB Droplet Snapshot", 15),
+    )
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(_HEADER)
+        for product, description, share in kinds:
+            for _ in range(LINES * share // 100):
+                number, whole = rng.randrange(LINES // 2), rng.random() < 0.8
+                minute = rng.randrange(28 * 24 * 60)
+                day, hour, within = minute // 1440 + 1, minute // 60 % 24, minute % 60
+                start = "2026-04-01 00:00:00" if whole else f"2026-04-{day:02d} {hour:02d}:{within:02d}:07"
+                hours = 720 if whole else 720 - minute // 60
+                usd, project = f"${rng.randint(1, 9600) / 100:,.2f}", f"tenant-{number % 500}"
+                fields = ("", description.format(number), hours, f"{start} +0000", "2026-05-01 00:00:00 +0000")
+                writer.writerow((product, *fields, usd, project, "iaas"))
+
+
+def _items(file: Path) -> Items:
+    """An item with an id for every line."""
+    items = Items()
+    with file.open(newline="", encoding="utf-8") as text:
+        for row in csv.DictReader(text):
+            id = row["description"].partition(" ")[0].rpartition("-")[2]
+            items.add({**row, "amount": "0", "resource_id": id, "start_time": row["start"], "end_time": row["end"]})
+    return items
+
+
+@dataclass
+class World:
+    """The billing service's database, with resources, and one invoice."""
+
+    settings: Settings
+    db: Database
+    owner: asyncpg.Connection[Any]
+    stand_in: RunningStandIn
+    invoice_id: UUID
+    invoice_uuid: str
+
+    async def ingest(self, file: Path, items: Items | None = None) -> float:
+        """Seconds of the transaction that takes the lines in, with its commit, where there are none yet."""
+        await self._empty()
+        with file.open("rb") as raw:
+            told = Fetched(raw, "", items or Items(), Summary(0, 0, 0, 0, 0))
+            started = time.perf_counter()
+            async with self.db.transaction() as conn:
+                await replace_lines(self.invoice_id, told, {}, conn, Meta(uuid7(), datetime.now(UTC)))
+            seconds = time.perf_counter() - started
+        await self._check("cloud_cost_lines")
+        return seconds
+
+    async def copy(self, file: Path, columns: str) -> float:
+        """Seconds of csv and COPY alone, into a bare table of the file's columns in their types."""
+        await self._bare(columns)
+        started = time.perf_counter()
+        async with self.db.transaction() as conn:
+            await conn.copy_to_table("bare", source=_stripped(file), format="csv")
+        seconds = time.perf_counter() - started
+        await self._check("bare")
+        return seconds
+
+    async def copy_texts(self, file: Path) -> float:
+        """The same, into a table of texts."""
+        await self._bare(_TEXTS)
+        started = time.perf_counter()
+        with file.open(newline="", encoding="utf-8") as text:
+            reader = csv.reader(text)
+            next(reader)
+            async with self.db.transaction() as conn:
+                await conn.copy_records_to_table("bare", records=reader)
+        seconds = time.perf_counter() - started
+        await self._check("bare")
+        return seconds
+
+    async def _bare(self, columns: str) -> None:
+        await self.owner.execute(
+            f"drop table if exists bare; create table bare ({columns}); grant all on bare to billing"
+        )
+        await self.owner.execute("checkpoint")
+
+    async def _empty(self) -> None:
+        await self.owner.execute("truncate cloud_cost_lines, superseded_cost_lines, invoice_ingests")
+        await self.owner.execute("update cloud_invoices set ingest_status = 'pending', ingests = 0, lines = null")
+        await self.owner.execute("checkpoint")
+
+    async def _check(self, table: str) -> None:
+        if (count := await self.db.pool.fetchval(f"select count(*) from {table}")) != LINES:
+            raise RuntimeError(f"{table} has {count} rows, not {LINES}")
+
+    async def matched(self) -> int:
+        """So many lines mean a resource."""
+        return int(await self.db.pool.fetchval("select matched from cloud_invoices"))
+
+    async def memory(self, text: str) -> tuple[float, float]:
+        """The most that the service holds while it ingests the invoice, in MiB, and how long that takes it."""
+        async with self.stand_in.control() as control:
+            await control.change_invoice(self.invoice_uuid, lines=[], csv=text)
+        await self._empty()
+        with _service(self.settings, self.stand_in.token) as process:
+            measured = psutil.Process(process.pid)
+            await self._settled(measured)
+            started = time.perf_counter()
+            id = await self._send(IngestInvoice(invoice_id=self.invoice_id, again=True))
+            peak = 0.0
+            while not (
+                rows := await self.db.pool.fetch("select * from inbox where id = $1 and status <> 'pending'", id)
+            ):
+                peak = max(peak, measured.memory_info().rss / 2**20)
+                await asyncio.sleep(0.1)
+            seconds = time.perf_counter() - started
+        if rows[0]["status"] != "ok":
+            raise RuntimeError(f"the ingest did not end well: {rows[0]}")
+        await self._check("cloud_cost_lines")
+        return peak, seconds
+
+    async def _settled(self, process: psutil.Process) -> None:
+        """Wait until the service has its partitions: a command for an invoice that is not there comes back."""
+        id = await self._send(IngestInvoice(invoice_id=uuid7()))
+        while not await self._decided(id):
+            if not process.is_running():
+                raise RuntimeError("the service ended")
+            await asyncio.sleep(0.1)
+
+    async def _decided(self, id: UUID) -> list[asyncpg.Record]:
+        return await self.db.pool.fetch("select * from inbox where id = $1 and status <> 'pending'", id)
+
+    async def _send(self, command: IngestInvoice) -> UUID:
+        id = uuid7()
+        rows = Sender("bench").rows(Outcome(commands=[Send(command, id=id)]), Meta(uuid7(), datetime.now(UTC)))
+        async with self.db.transaction() as conn:
+            await outbox.insert(conn, rows)
+        await self.db.pool.execute('notify "billing_outbox"')
+        return id
+
+
+async def _stripped(file: Path) -> AsyncIterator[bytes]:
+    """The file's rows without the header and the dollar signs, as a CSV for COPY."""
+    with file.open(newline="", encoding="utf-8") as text:
+        reader = csv.reader(text)
+        next(reader)
+        while rows := list(islice(reader, _BATCH)):
+            for row in rows:
+                row[6] = row[6].replace("$", "").replace(",", "")
+            out = io.StringIO()
+            csv.writer(out).writerows(rows)
+            yield out.getvalue().encode()
+
+
+@asynccontextmanager
+async def _world(stack: Stack) -> AsyncIterator[World]:
+    name = f"bench_{uuid7().hex}"
+    admin = await asyncpg.connect(stack.database_url)
+    await admin.execute(f"create database {name}")
+    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
+    try:
+        with running_stand_in(droplets=10, rate_hour=0, rate_minute=0) as stand_in:
+            changed: dict[str, Any] = {"do_api_url": stand_in.url, "do_rate_limit": 0.0}
+            settings = settings_for(stack, url).model_copy(update=changed)
+            await migrate(settings, {"billing": MIGRATIONS})
+            db = await Database.of_service(settings, "billing")
+            async with stand_in.control() as control:
+                uuid = (await control.invoices())[0].invoice_uuid
+            owner = await asyncpg.connect(url, server_settings={"search_path": "billing"})
+            yield World(settings, db, owner, stand_in, await _populated(db, uuid), uuid)
+            await owner.close()
+            await db.close()
+    finally:
+        await admin.execute(f"drop database {name} with (force)")
+        await admin.close()
+
+
+async def _populated(db: Database, invoice_uuid: str) -> UUID:
+    """Resources, and an invoice; gives its id."""
+    await db.pool.execute(
+        """
+        insert into resources (id, provider, kind, provider_id, name, version)
+        select gen_random_uuid(), 'digitalocean', 'droplet', lpad(n::text, 6, '0'), 'web-' || lpad(n::text, 6, '0'), 1
+        from generate_series(1, $1) n
+        """,
+        RESOURCES,
+    )
+    await db.pool.execute("analyze resources")
+    id = uuid7()
+    await db.pool.execute(
+        """
+        insert into cloud_invoices
+          (id, provider, invoice_uuid, number, period, currency, amount_cents, issued_at, discovered_at)
+        values ($1, 'digitalocean', $2, '1', '2026-04-01', 'USD', 0, now(), now())
+        """,
+        id,
+        invoice_uuid,
+    )
+    return id
+
+
+@contextmanager
+def _service(settings: Settings, token: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "KAFKA_BOOTSTRAP_SERVERS": ",".join(settings.kafka_bootstrap_servers),
+        "KAFKA_PREFIX": settings.kafka_prefix,
+        "DO_API_URL": settings.do_api_url,
+        "DO_RATE_LIMIT": str(settings.do_rate_limit),
+        "DO_API_TOKEN": token,
+        "LOG_LEVEL": "WARNING",
+    }
+    command = [sys.executable, "-m", "cli.main", "run", "billing"]
+    with subprocess.Popen(command, cwd=_CHECKOUT, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()

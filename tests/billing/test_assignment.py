@@ -1,0 +1,113 @@
+"""What an operator says of a line goes before any match, and outlasts ingests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from contracts.billing import AssignCostLine
+from contracts.deployments import Deployment, DeploymentCreated, DeploymentState
+from shared.ids import derived_id, uuid7
+from tests.billing.test_invoices import line
+from tests.billing.world import Billing, resource
+
+SHOP = derived_id("deployment", "shop")
+WEB = resource("web-01", "11")
+
+
+async def tell_of_the_shop(billing: Billing) -> None:
+    now = datetime.now(UTC)
+    shop = Deployment(
+        id=SHOP,
+        tenant_id="acme",
+        slug="shop",
+        display_name="The shop",
+        region=None,
+        state=DeploymentState.ACTIVE,
+        state_since=now,
+        llm_mode=None,
+        template_code=None,
+        billing_action_suspended=False,
+        template_version=None,
+        saga_id=None,
+        created_at=now,
+        version=1,
+    )
+    await billing.tell(DeploymentCreated(deployment=shop))
+    await billing.until("exists (select from deployments where id = $1)", SHOP)
+
+
+async def three(billing: Billing) -> UUID:
+    """An invoice of three lines, of which two are alike; none is matched."""
+    await billing.tell_resources(WEB)
+    await tell_of_the_shop(billing)
+    id = await billing.only(line("old (512mb)", "5.00"), line("twin (1gb)", "6.00"), line("twin (1gb)", "6.50"))
+    await billing.ingested(id)
+    return id
+
+
+async def meant(billing: Billing) -> list[tuple[str, object, object, str | None, str | None]]:
+    """What each line means: amount, resource, deployment, how that is known and why it is not."""
+    return [
+        (each["amount"], each["resource_id"], each["assigned_deployment_id"], each["matched_by"], each["unmatched"])
+        for each in await billing.lines()
+    ]
+
+
+async def test_a_line_is_assigned_to_a_resource_or_a_deployment_and_taken_back(billing: Billing) -> None:
+    id = await three(billing)
+    for command, assigned, first in (
+        (AssignCostLine(invoice_id=id, line=1, resource_id=WEB.id), 1, ("5.00", WEB.id, None, "assigned", None)),
+        (AssignCostLine(invoice_id=id, line=1, deployment_id=SHOP), 1, ("5.00", None, SHOP, "assigned", None)),
+        (AssignCostLine(invoice_id=id, line=1), 0, ("5.00", None, None, None, "unknown_resource")),
+        (AssignCostLine(invoice_id=id, line=1), 0, ("5.00", None, None, None, "unknown_resource")),
+    ):
+        outcome = await billing.ask(command)
+        assert (outcome.result or {})["invoice"]["assigned"] == assigned, outcome
+        assert (await meant(billing))[0] == first
+    history = await billing.fetch("select actor, ended_at is not null as ended from cost_line_assignments")
+    assert [tuple(each) for each in history] == [("olga@example.com", True)] * 2
+
+
+async def test_what_is_not_there_cannot_be_assigned_and_a_line_that_was_replaced_neither(billing: Billing) -> None:
+    id = await three(billing)
+    for command, code in (
+        (AssignCostLine(invoice_id=uuid7(), line=1, deployment_id=SHOP), "not_found"),
+        (AssignCostLine(invoice_id=id, line=4, deployment_id=SHOP), "not_found"),
+        (AssignCostLine(invoice_id=id, line=1, deployment_id=uuid7()), "not_found"),
+        (AssignCostLine(invoice_id=id, line=1, resource_id=uuid7()), "not_found"),
+        (AssignCostLine(invoice_id=id, line=1, deployment_id=SHOP, ingests=2), "line_replaced"),
+    ):
+        outcome = await billing.ask(command)
+        assert (outcome.status, outcome.code) == ("refused", code)
+    assert not await billing.fetch("select from cost_line_assignments")
+    assert (await billing.ask(AssignCostLine(invoice_id=id, line=1, deployment_id=SHOP, ingests=1))).status == "ok"
+
+
+async def test_an_assignment_finds_its_line_again_in_another_file(billing: Billing) -> None:
+    id = await three(billing)
+    await billing.ask(AssignCostLine(invoice_id=id, line=1, resource_id=WEB.id, note="it was that one"))
+    await billing.ask(AssignCostLine(invoice_id=id, line=3, deployment_id=SHOP))
+    uuid = (await billing.invoice())["invoice_uuid"]
+
+    moved = [
+        line("new (1gb)", "1.00"),
+        line("twin (1gb)", "6.00"),
+        line("twin (1gb)", "9.99"),
+        line("old (512mb)", "5.00"),
+    ]
+    await billing.provider.change_invoice(uuid, lines=moved)
+    assert (await billing.ingested(id))["invoice"]["assigned"] == 2
+    assert [(amount, by) for amount, *_, by, _ in await meant(billing)] == [
+        ("1.00", None), ("6.00", None), ("9.99", "assigned"), ("5.00", "assigned"),
+    ]  # fmt: skip
+
+    await billing.provider.change_invoice(uuid, lines=moved[:2])
+    assert (await billing.ingested(id))["invoice"]["assigned"] == 0
+    assert [by for *_, by, _ in await meant(billing)] == [None, None]
+
+    await billing.provider.change_invoice(uuid, lines=moved)
+    assert (await billing.ingested(id))["invoice"]["assigned"] == 2
+    assert [by for *_, by, _ in await meant(billing)] == [None, None, "assigned", "assigned"]
+    notes = await billing.fetch("select note from v1_all_cost_lines where note is not null")
+    assert [each["note"] for each in notes] == ["it was that one"]

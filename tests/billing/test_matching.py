@@ -1,0 +1,118 @@
+"""Which resource a line means, by the names that files of real accounts have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from contracts.billing import Unmatched
+from contracts.kinds import ResourceKind
+from services.billing.matching import PRODUCTS, Candidate, Items, Match, Matcher, product_of
+from services.billing.statement import Batch
+from shared.ids import derived_id
+
+APRIL, MAY, MID = "2026-04-01 00:00:00 +0000", "2026-05-01 00:00:00 +0000", "2026-04-15 00:00:00 +0000"
+
+
+def there(kind: ResourceKind, name: str, provider_id: str = "", *, deleted: bool = False) -> Candidate:
+    return Candidate(kind, provider_id or name, name, derived_id("resource", kind, provider_id or name), deleted)
+
+
+def matched(
+    lines: Sequence[tuple[str, str, str]], candidates: Sequence[Candidate] = (), items: Items | None = None
+) -> list[Match]:
+    """The matches of lines (product, group, description), each of the whole of April."""
+    columns = list(zip(*lines, strict=True))
+    batch: Batch[Any] = Batch(1, *columns, [APRIL] * len(lines), [MAY] * len(lines), [0] * len(lines), [])
+    return Matcher(candidates, items or Items()).match(batch)
+
+
+@pytest.mark.parametrize(
+    ("product", "group", "description", "kind", "name"),
+    [
+        ("Droplets", "", "web-01 (s-2vcpu-4gb)", "droplet", "web-01"),
+        ("Droplets", "", "WEB-01 (s-2vcpu-4gb)", "droplet", "Web-01"),
+        ("Droplet Backups", "", "web-01 (Weekly Backup Services)", "droplet", "web-01"),
+        ("Droplet Snapshots", "", "before (the) upgrade (fra1) 10.15GB Droplet Snapshot", "snapshot", "before (the) upgrade"),
+        ("Volume Snapshots", "", "data-weekly (nyc3) 12.00GB", "snapshot", "data-weekly"),
+        ("Volumes", "", "volume-sfo2-01 (sfo2) 100GB", "volume", "volume-sfo2-01"),
+        ("Floating IPs", "", "Unused Floating IP - 1.1.1.1", "reserved_ip", "1.1.1.1"),
+        ("Load Balancers", "", "lb (nyc3)", "load_balancer", "lb"),
+        ("Kubernetes Clusters", "k8s", "3 nodes - 4 GB / 2 vCPU / 80 GB SSD", "kubernetes_cluster", "k8s"),
+        ("Database Clusters", "", "pg (1 node, db-s-1vcpu-1gb)", "database", "pg"),
+        ("Database Clusters", "pg", "1 node", "database", "pg"),
+        ("Managed Databases: PostgreSQL", "pg", "1 node", "database", "pg"),
+        ("App Platform", "", "shop", "app", "shop"),
+    ],
+)  # fmt: skip
+def test_a_name_is_taken_out_of_a_description(product: str, group: str, description: str, kind: str, name: str) -> None:
+    bearer = there(ResourceKind(kind), name)
+    others = [there(each, name) for each in ResourceKind if each != kind]
+    (match,) = matched([(product, group, description)], [bearer, *others])
+    assert (match.resource_id, match.matched_by, match.unmatched) == (bearer.id, "name", None)
+    (alone,) = matched([(product, group, description)], others)
+    assert (alone.resource_id, alone.unmatched) == (None, Unmatched.UNKNOWN_RESOURCE)
+
+
+@pytest.mark.parametrize(
+    ("product", "description", "reason"),
+    [
+        ("Taxes", "GST (10%)", Unmatched.TAX),
+        ("Credits", "Service credit", Unmatched.CREDIT),
+        ("Spaces Subscription", "Spaces ($5/mo 250GiB storage & 1TiB bandwidth)", Unmatched.ACCOUNT_LEVEL),
+        ("Bandwidth", "Additional outbound transfer", Unmatched.ACCOUNT_LEVEL),
+        ("Quantum Computers", "q-01", Unmatched.UNKNOWN_PRODUCT),
+        ("", "", Unmatched.UNKNOWN_PRODUCT),
+    ],
+)
+def test_what_means_no_single_resource_says_why(product: str, description: str, reason: Unmatched) -> None:
+    bearers = [there(kind, description) for kind in ResourceKind]
+    (match,) = matched([(product, "", description)], bearers)
+    assert (match.resource_id, match.matched_by, match.unmatched) == (None, None, reason)
+
+
+def test_what_is_there_goes_before_what_is_gone_and_two_of_a_name_are_not_told_apart() -> None:
+    gone, new = there(ResourceKind.DROPLET, "web", "1", deleted=True), there(ResourceKind.DROPLET, "web", "2")
+    line = [("Droplets", "", "web (1gb)")]
+    for candidates, expected in (
+        ([gone, new], (new.id, "name", None)),
+        ([gone], (gone.id, "name", Unmatched.DELETED_RESOURCE)),
+        ([new, there(ResourceKind.DROPLET, "web", "3")], (None, None, Unmatched.AMBIGUOUS_NAME)),
+        ([gone, there(ResourceKind.DROPLET, "web", "3", deleted=True)], (None, None, Unmatched.AMBIGUOUS_NAME)),
+    ):
+        (match,) = matched(line, candidates)
+        assert (match.resource_id, match.matched_by, match.unmatched) == expected
+
+
+def test_items_tell_apart_what_followed_one_another_under_one_name() -> None:
+    first, second = there(ResourceKind.DROPLET, "web", "1"), there(ResourceKind.DROPLET, "web", "2")
+    items = Items()
+    for id, start, end in (("1", "2026-04-01T00:00:00Z", "2026-04-15T00:00:00Z"), ("2", "2026-04-15T00:00:00Z", "2026-05-01T00:00:00Z")):  # fmt: skip
+        items.add({"product": "Droplets", "description": "web (1gb)", "amount": "1.00", "resource_id": id,
+                   "start_time": start, "end_time": end})  # fmt: skip
+    batch: Batch[Any] = Batch(
+        1, ["Droplets"] * 3, [""] * 3, ["web (1gb)"] * 3, [APRIL, MID, APRIL], [MID, MAY, MAY], [0] * 3, []
+    )
+    matches = Matcher([first, second], items).match(batch)
+    assert [(each.resource_id, each.matched_by) for each in matches] == [
+        (first.id, "id"), (second.id, "id"), (None, None),
+    ]  # fmt: skip
+    assert matches[2].unmatched == Unmatched.AMBIGUOUS_NAME
+    assert (items.count, items.cents) == (2, 200)
+
+
+def test_an_item_may_lack_anything() -> None:
+    items = Items()
+    for item in ({}, {"resource_id": ""}, {"resource_uuid": "a"}, {"resource_id": None, "amount": "0.10"}):
+        items.add(item)
+    assert (items.count, items.cents) == (4, 10)
+    with pytest.raises(ValueError, match="no amount"):
+        items.add({"amount": "much"})
+
+
+def test_every_product_without_a_resource_has_a_reason_of_its_own() -> None:
+    for name, product in PRODUCTS.items():
+        assert (product.of is None) is (product.otherwise != Unmatched.UNKNOWN_RESOURCE), name
+    assert product_of("Managed Databases") is product_of("Managed Databases: MySQL")
