@@ -69,7 +69,7 @@ async def run(stack: Stack) -> Report:
             with_ids = await world.ingest(file, _items(file))
             ours, peer = middle(typed)
             of_texts = middle(texts)
-            memory, seconds = await world.memory(file.read_text())
+            memory, seconds = await world.memory(_text(file))
             matched = await world.matched()
     return Report(
         "invoice-ingest",
@@ -109,6 +109,10 @@ def _write(file: Path) -> None:
                 usd, project = f"${rng.randint(1, 9600) / 100:,.2f}", f"tenant-{number % 500}"
                 fields = ("", description.format(number), hours, f"{start} +0000", "2026-05-01 00:00:00 +0000")
                 writer.writerow((product, *fields, usd, project, "iaas"))
+
+
+def _text(file: Path) -> str:
+    return file.read_text()
 
 
 def _items(file: Path) -> Items:

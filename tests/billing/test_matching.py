@@ -35,7 +35,7 @@ def matched(
         ("Droplets", "", "web-01 (s-2vcpu-4gb)", "droplet", "web-01"),
         ("Droplets", "", "WEB-01 (s-2vcpu-4gb)", "droplet", "Web-01"),
         ("Droplet Backups", "", "web-01 (Weekly Backup Services)", "droplet", "web-01"),
-        ("Droplet Snapshots", "", "before (the) upgrade (fra1) 10.15GB Droplet Snapshot", "snapshot", "before (the) upgrade"),
+        ("Droplet Snapshots", "", "of (the) old (fra1) 10.15GB Droplet Snapshot", "snapshot", "of (the) old"),
         ("Volume Snapshots", "", "data-weekly (nyc3) 12.00GB", "snapshot", "data-weekly"),
         ("Volumes", "", "volume-sfo2-01 (sfo2) 100GB", "volume", "volume-sfo2-01"),
         ("Floating IPs", "", "Unused Floating IP - 1.1.1.1", "reserved_ip", "1.1.1.1"),
@@ -89,9 +89,10 @@ def test_what_is_there_goes_before_what_is_gone_and_two_of_a_name_are_not_told_a
 def test_items_tell_apart_what_followed_one_another_under_one_name() -> None:
     first, second = there(ResourceKind.DROPLET, "web", "1"), there(ResourceKind.DROPLET, "web", "2")
     items = Items()
-    for id, start, end in (("1", "2026-04-01T00:00:00Z", "2026-04-15T00:00:00Z"), ("2", "2026-04-15T00:00:00Z", "2026-05-01T00:00:00Z")):  # fmt: skip
-        items.add({"product": "Droplets", "description": "web (1gb)", "amount": "1.00", "resource_id": id,
-                   "start_time": start, "end_time": end})  # fmt: skip
+    april, mid, may = ("2026-04-01T00:00:00Z", "2026-04-15T00:00:00Z", "2026-05-01T00:00:00Z")
+    told = {"product": "Droplets", "description": "web (1gb)", "amount": "1.00"}
+    items.add(told | {"resource_id": "1", "start_time": april, "end_time": mid})
+    items.add(told | {"resource_id": "2", "start_time": mid, "end_time": may})
     batch: Batch[Any] = Batch(
         1, ["Droplets"] * 3, [""] * 3, ["web (1gb)"] * 3, [APRIL, MID, APRIL], [MID, MAY, MAY], [0] * 3, []
     )

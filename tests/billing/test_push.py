@@ -159,7 +159,10 @@ async def test_a_token_that_finance_does_not_believe_fails_the_push_and_says_so(
 
 @pytest.mark.parametrize(
     ("text", "tax"),
-    [("GST (10%)", True), ("gst", True), ("STATE SALES TAX (6.25%)", True), ("Taxes", True), ("web-01", False), ("", False)],
+    [
+        ("GST (10%)", True), ("gst", True), ("STATE SALES TAX (6.25%)", True), ("Taxes", True), ("web-01", False),
+        ("", False),
+    ],
 )  # fmt: skip
 def test_tax_is_known_by_its_words(text: str, tax: bool) -> None:
     assert is_tax(text) is tax

@@ -93,5 +93,5 @@ def test_the_month_after(month: str, after: str) -> None:
     "body", [{}, {"amount": "much"}, {"amount": "1.00", "taxes": {"amount": "x"}}, {"amount": "1", "taxes": 3}]
 )
 def test_what_is_no_summary_is_refused(body: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="amount|summary"):
+    with pytest.raises(ValueError, match=r"amount|summary"):
         summary_of(body)
