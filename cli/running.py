@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +38,7 @@ def migrate() -> None:
 def up() -> None:
     """Run everything in this process; servers that no variable names are started on this machine.
 
-    DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS and DO_API_URL name servers that are there already.
+    DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, DO_API_URL and FINANCE_URL name servers that are there already.
     """
     with ExitStack() as stack:
         _start_missing(stack)
@@ -55,18 +55,25 @@ def _start_missing(stack: ExitStack) -> None:
     from dev.stack.stand_in import STAND_INS
 
     wanted = {kind.setting: name for name, kind in STAND_INS.items()}
-    missing = [name for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", *wanted) if not os.environ.get(name)]
-    if not missing:
+    unnamed = missing(wanted)
+    if not unnamed:
         return
-    console.print(f"Not set: {', '.join(missing)}. Starting them on this machine; Ctrl-C stops them.")
-    stand_ins = [wanted[name] for name in missing if name in wanted]
+    console.print(f"Not set: {', '.join(unnamed)}. Starting them on this machine; Ctrl-C stops them.")
+    stand_ins = [wanted[name] for name in unnamed if name in wanted]
     if stand_ins:
         console.print(f"Stand-ins serve for: {', '.join(stand_ins)}. Nothing is asked of the real ones.")
-        _forget_tokens()
     local = stack.enter_context(Stack(settings.STACK, stand_ins=stand_ins, say=console.print))
-    if "KAFKA_BOOTSTRAP_SERVERS" in missing:
-        missing.append("KAFKA_MOCK")
-    os.environ.update({name: value for name, value in local.settings.items() if name in missing})
+    if "KAFKA_BOOTSTRAP_SERVERS" in unnamed:
+        unnamed.append("KAFKA_MOCK")
+    os.environ.update({name: value for name, value in local.settings.items() if name in unnamed})
+
+
+def missing(stood_in_for: Iterable[str]) -> list[str]:
+    """The servers to start, by their variables. Where the provider is one, what belongs to a real one is forgotten."""
+    if settings.unnamed(["DO_API_URL"]):
+        _forget_tokens()
+        settings.set_finance_aside()
+    return settings.unnamed(["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", *stood_in_for])
 
 
 def _forget_tokens() -> None:

@@ -22,7 +22,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
-    for name in [name for name in os.environ if name.startswith(("DO_", "DIGITALOCEAN_"))]:
+    for name in [name for name in os.environ if name.startswith(("DO_", "DIGITALOCEAN_", "FINANCE_", "SKYAI_"))]:
         del os.environ[name]
 
 

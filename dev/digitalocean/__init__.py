@@ -16,7 +16,8 @@ long as a `with` block.
                   billing.py what the account has cost, invoices.py its invoices back to 2014
     catalog.py    sizes, regions, images; fleet.py the seeded fleet
     limits.py     the rate budget; faults.py what goes wrong by switch; journal.py what was asked
-    app.py        the order in which a request is checked; control_api.py the control routes; server.py the socket
+    app.py        the order in which a request is checked; control_api.py the control routes; the socket is in
+                  dev/serving.py, for all stand-ins
 
 Nothing survives a restart, and the same seed gives the same fleet.
 """

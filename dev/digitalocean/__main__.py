@@ -1,3 +1,5 @@
-from dev.digitalocean.server import main
+from dev.digitalocean.app import StandIn
+from dev.digitalocean.settings import Settings
+from dev.serving import serve
 
-main()
+serve("dev.digitalocean", "A stand-in for DigitalOcean's API.", Settings, StandIn)

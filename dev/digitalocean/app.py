@@ -7,10 +7,10 @@ import time
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 from urllib.parse import parse_qsl
 
-from dev.digitalocean.connection import Receive, Scope, Send, send_answer
+from dev.connection import Receive, Scope, Send, bearer_token, read_body
+from dev.digitalocean.connection import send_answer
 from dev.digitalocean.control_api import control
 from dev.digitalocean.faults import Faults, afterwards, held, instead, slowed
 from dev.digitalocean.fleet import found_world
@@ -142,19 +142,12 @@ class StandIn:
 
 async def read_request(scope: Scope, receive: Receive, link_base: str) -> Request:
     """The request with all of its body."""
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    body = b""
-    while True:
-        message: dict[str, Any] = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
     return Request(
         method=scope["method"],
         path=scope["path"],
         query=dict(parse_qsl(scope["query_string"].decode("latin-1"))),
-        body=body,
-        token=token if scheme.lower() == "bearer" else "",
-        base_url=link_base or f"{scope['scheme']}://{headers.get(b'host', b'').decode('latin-1')}",
+        body=await read_body(receive),
+        token=bearer_token(scope),
+        base_url=link_base or f"{scope['scheme']}://{host}",
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
-import httpx
 from pydantic import BaseModel, TypeAdapter
 
+from dev.control import ControlClient
 from dev.digitalocean.faults import Fault
 from dev.digitalocean.http import Json
 from dev.digitalocean.journal import Entry
@@ -98,10 +97,6 @@ class Requests(BaseModel):
     requests: list[Entry]
 
 
-class ControlRefused(Exception):
-    """The stand-in did not take a control request; the text says why."""
-
-
 _faults = TypeAdapter(list[ArmedFault])
 _droplets = TypeAdapter(list[TrueDroplet])
 _records = TypeAdapter(list[TrueRecord])
@@ -110,21 +105,8 @@ _things = TypeAdapter(list[TrueThing])
 _invoices = TypeAdapter(list[TrueInvoice])
 
 
-class Control:
+class Control(ControlClient):
     """Controls a running stand-in. To be closed, or used in an `async with`."""
-
-    def __init__(self, base_url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=f"{base_url}/_control/", timeout=60, trust_env=False)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
 
     async def reset(self, **settings: Any) -> Settings:
         """Begin anew with another fleet, no faults, an unused budget and an empty journal; what is not named stays."""
@@ -247,9 +229,3 @@ class Control:
     async def forget_requests(self) -> None:
         """Empty the journal."""
         await self._do("DELETE", "requests")
-
-    async def _do(self, method: str, path: str, body: Json | None = None, params: Json | None = None) -> Any:
-        given = await self._http.request(method, path, json=body, params=params)
-        if given.is_error:
-            raise ControlRefused(f"{method} /_control/{path}: {given.status_code} {given.text}")
-        return given.json() if given.content else None

@@ -25,6 +25,7 @@ class StandInKind:
 
 STAND_INS = {
     "digitalocean": StandInKind("the DigitalOcean stand-in", "dev.digitalocean", "DO_API_URL", ("--others", "100")),
+    "finance": StandInKind("the finance stand-in", "dev.finance", "FINANCE_URL"),
 }
 
 

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from cli.main import main
 from dev.digitalocean.running import RunningStandIn, running_stand_in
+from dev.finance.running import RunningFinance, running_finance
 from dev.stack import Stack, free_port
 from dev.tokens import DEVELOPMENT_SECRET, OPERATOR_ROLES, mint
 from shared.config import Settings
@@ -131,8 +132,19 @@ def provider() -> Iterator[RunningStandIn]:
 
 
 @pytest.fixture(scope="session")
+def finance() -> Iterator[RunningFinance]:
+    """A stand-in for the finance service."""
+    with running_finance() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def installation(
-    stack: Stack, lasting_database: str, provider: RunningStandIn, tmp_path_factory: pytest.TempPathFactory
+    stack: Stack,
+    lasting_database: str,
+    provider: RunningStandIn,
+    finance: RunningFinance,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Installation]:
     """`arcadia up` on servers that the environment names, until the session ends."""
     settings, port = settings_for(stack, lasting_database), free_port()
@@ -141,6 +153,7 @@ def installation(
         settings,
         DO_API_URL=provider.url,
         DO_API_TOKEN=provider.token,
+        FINANCE_URL=finance.url,
         JWT_SECRETS=json.dumps([DEVELOPMENT_SECRET]),
         GATEWAY_PORT=str(port),
         LOG_LEVEL="WARNING",

@@ -10,10 +10,12 @@ import httpx
 import psutil
 import pytest
 
-from dev.digitalocean.control import Control, ControlRefused
+from dev.control import ControlRefused
+from dev.digitalocean.control import Control
 from dev.digitalocean.journal import fingerprint
-from dev.digitalocean.running import ROOT, RunningStandIn, running_stand_in
+from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.digitalocean.settings import Settings
+from dev.serving import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from dev.digitalocean.control import Control, ControlRefused
+from dev.control import ControlRefused
+from dev.digitalocean.control import Control
 from dev.digitalocean.faults import Fault
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.digitalocean.settings import Settings

@@ -15,6 +15,7 @@ import pytest
 from dev.stack import Stack, StackError, free_port, loopback_only, state
 from dev.stack.address import PORTS, port_is_free
 from dev.stack.process import Process, wait_until
+from dev.stack.stand_in import STAND_INS
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -30,7 +31,8 @@ def quick(tmp_path: Path) -> Iterator[Stack]:
 def test_what_names_a_real_server_in_the_environment_reaches_no_server(
     quick: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "DO_API_TOKEN", "DO_API_URL", "PGHOST", "PGPORT"):
+    ours = ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "DO_API_TOKEN", "DO_API_URL", "FINANCE_URL")
+    for name in (*ours, "PGHOST", "PGPORT"):
         monkeypatch.setenv(name, "elsewhere.example")
     quick.start()
     for address in (quick.database_url, quick.kafka_bootstrap_servers):
@@ -140,7 +142,7 @@ def test_what_a_program_started_ends_with_it_however_it_ends(tmp_path: Path, end
             assert program.poll() is None
         orphan = Stack("orphan", root=tmp_path)
         processes = [server.process for server in orphan.recorded().values() if server.process]
-        assert len(processes) == 3
+        assert len(processes) == 2 + len(STAND_INS)
         program.send_signal(end)
         program.wait(20)
         assert all(process.wait(20) for process in processes)
