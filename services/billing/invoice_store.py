@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from contracts.billing import Unmatched
 from services.billing.domain import Told
 from shared.db import Connection
 
@@ -83,7 +84,7 @@ async def mark_ingested(
     net_cents: int,
     tax_cents: int,
     matched: int,
-    unmatched: Mapping[str, int],
+    unmatched: Mapping[Unmatched, int],
     assigned: int,
     reconciliation: Mapping[str, Any],
 ) -> Row:

@@ -24,8 +24,9 @@ def matched(
     lines: Sequence[tuple[str, str, str]], candidates: Sequence[Candidate] = (), items: Items | None = None
 ) -> list[Match]:
     """The matches of lines (product, group, description), each of the whole of April."""
-    columns = list(zip(*lines, strict=True))
-    batch: Batch[Any] = Batch(1, *columns, [APRIL] * len(lines), [MAY] * len(lines), [0] * len(lines), [])
+    products, groups, descriptions = zip(*lines, strict=True)
+    count = len(lines)
+    batch: Batch[Any] = Batch(1, products, groups, descriptions, [APRIL] * count, [MAY] * count, [0] * count, [])
     return Matcher(candidates, items or Items()).match(batch)
 
 
