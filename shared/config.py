@@ -121,6 +121,16 @@ class Settings(BaseSettings):
         default=None, description="An OTLP/HTTP collector; without one nothing is traced."
     )
 
+    @field_validator("finance_url")
+    @classmethod
+    def _names_a_finance_service(cls, url: str | None) -> str | None:
+        if not url:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("should be like http://localhost:4010")
+        return url
+
     @field_validator("database_url")
     @classmethod
     def _names_a_server(cls, url: SecretStr) -> SecretStr:

@@ -1,4 +1,4 @@
-"""What the provider's errors mean for a job."""
+"""What the provider's errors mean for a job, and for how long one is leased."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import structlog
 
+from shared.config import Settings
 from shared.digitalocean import (
     BadAnswer,
     Forbidden,
@@ -24,8 +25,15 @@ from shared.outcome import Refused
 
 log = structlog.get_logger(__name__)
 
+_SHORTEST_LEASE = timedelta(seconds=4)
+
 DENIED = (MissingToken, Unauthorized, Forbidden)
 """The provider does not let us in."""
+
+
+def leased(settings: Settings, lease: timedelta) -> timedelta:
+    """A job's lease, shortened as the waits at the provider are."""
+    return max(lease * settings.provider_time_scale, _SHORTEST_LEASE)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from services.billing.discovery import discover_invoices
 from services.billing.ingest import ingest_invoice
 from services.billing.provider import Outside, access
 from services.billing.push import push_invoice
+from shared.patience import leased
 from shared.service import Service
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -21,7 +22,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 # Nothing is written at the provider, and finance knows an invoice again: whoever takes a job over does it again.
 LEASE = timedelta(seconds=60)
 
-service: Service[Outside] = Service("billing", resources=access)
+service: Service[Outside] = Service("billing", resources=access, leased=leased)
 
 service.job(PollBalance, lease=LEASE)(handlers.poll_balance)
 service.job(DiscoverInvoices, lease=LEASE)(discover_invoices)

@@ -39,7 +39,7 @@ async def access(settings: Settings) -> AsyncIterator[Outside]:
         if settings.finance_url is None:
             yield Outside(do, None)
             return
-        async with httpx.AsyncClient(base_url=settings.finance_url, timeout=TIMEOUT_S) as http:
+        async with httpx.AsyncClient(base_url=settings.finance_url, timeout=TIMEOUT_S, trust_env=False) as http:
             yield Outside(do, Finance(http, settings))
 
 

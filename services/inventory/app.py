@@ -15,7 +15,8 @@ from contracts.inventory import (
     UnlinkResource,
 )
 from services.inventory import handlers, metrics, upkeep
-from services.inventory.provider import Provider, access, leased
+from services.inventory.provider import Provider, access
+from shared.patience import leased
 from shared.service import Service
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -24,8 +24,6 @@ from shared.digitalocean import (
 if TYPE_CHECKING:
     from services.inventory.spaces import Spaces
 
-_SHORTEST_LEASE = timedelta(seconds=4)
-
 
 @dataclass(frozen=True)
 class Provider:
@@ -37,11 +35,6 @@ class Provider:
     do: DigitalOcean
     strike_interval: timedelta
     spaces: Spaces | None = None
-
-
-def leased(settings: Settings, lease: timedelta) -> timedelta:
-    """A job's lease, shortened as the waits at the provider are."""
-    return max(lease * settings.provider_time_scale, _SHORTEST_LEASE)
 
 
 @asynccontextmanager
