@@ -16,6 +16,7 @@ import httpx
 
 from dev.demo.screen import Screen
 from dev.digitalocean.control import Control
+from dev.finance.control import FinanceControl
 from dev.stack import Stack, loopback_only
 from dev.stack.address import free_port
 from dev.stack.fallback import KafkaKind
@@ -26,7 +27,7 @@ ZONE = "apps.example.com"
 """Where deployments get their names."""
 SPEED = 20
 """How much faster than the real one the provider builds, so that nobody waits for it."""
-SERVICES = ("inventory", "deployments", "sagas", "provider", "scheduler", "gateway")
+SERVICES = ("inventory", "deployments", "sagas", "provider", "billing", "scheduler", "gateway")
 _CHECKOUT = Path(__file__).parents[2]
 _READY_S = 60.0
 _OPERATION_S = 60.0
@@ -44,6 +45,7 @@ class Stage:
     environment: dict[str, str]
     gateway: str
     provider: Control
+    finance: FinanceControl
     logs: Path
 
     @asynccontextmanager
@@ -102,7 +104,7 @@ class Caller:
 @asynccontextmanager
 async def stage(screen: Screen, *, kafka: KafkaKind | None = None) -> AsyncIterator[Stage]:
     """Start everything; stop and remove it at the end. `kafka`: default, the best there is."""
-    stack = Stack("demo", stand_ins=("digitalocean",), kafka=kafka, ephemeral=True, say=screen.step)
+    stack = Stack("demo", stand_ins=("digitalocean", "finance"), kafka=kafka, ephemeral=True, say=screen.step)
     if any(server.running for server in stack.recorded().values()):
         raise DemoFailed("a demo runs already; end it first (Ctrl-C there, or: arcadia stack stop --name demo)")
     with stack:
@@ -122,18 +124,20 @@ async def stage(screen: Screen, *, kafka: KafkaKind | None = None) -> AsyncItera
             gateway = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
             await gateway_ready(gateway, logs)
             screen.step(f"services: {', '.join(SERVICES)}, a process each; the gateway is {gateway}")
-            async with Control(stack.settings["DO_API_URL"]) as provider:
-                yield Stage(settings, environment, gateway, provider, logs)
+            provider, finance = Control(stack.settings["DO_API_URL"]), FinanceControl(stack.settings["FINANCE_URL"])
+            async with provider, finance:
+                yield Stage(settings, environment, gateway, provider, finance, logs)
 
 
 def _environment(stack: Stack) -> dict[str, str]:
     """The services' environment: this stack's addresses, nothing of the machine's own."""
-    for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "DO_API_URL"):
+    for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "DO_API_URL", "FINANCE_URL"):
         loopback_only(stack.settings[name])
     return {
         "PATH": os.environ.get("PATH", ""),
         **stack.settings,
         "DO_API_TOKEN": "dop_v1_demo",
+        "DO_RATE_LIMIT": "0",  # so many invoices in a minute are more than the real provider allows
         "PROVISION_DOMAIN": ZONE,
         "PROVISION_REGION": "nyc3",
         "PROVIDER_TIME_SCALE": str(1 / SPEED),

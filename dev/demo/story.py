@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from cli.tail import Wanted, messages
-from dev.demo import building, selling
+from dev.demo import building, costs, selling
 from dev.demo.screen import Screen
 from dev.demo.stage import Caller, Stage
 from dev.digitalocean.control import Truth
@@ -23,7 +23,7 @@ TENANTS = {"acme": "tenant-acme", "globex": "tenant-globex"}
 
 async def tell(stage: Stage, screen: Screen) -> None:
     """All chapters in their order."""
-    await stage.provider.reset(droplets=DROPLETS, others=OTHERS, seed=42)
+    await stage.provider.reset(droplets=DROPLETS, others=OTHERS, seed=42, rate_hour=0, rate_minute=0)
     async with stage.caller("platform", "ops@arcadia.example", operator=True) as operator:
         for title, what, chapter in CHAPTERS:
             screen.chapter(title, what)
@@ -173,5 +173,15 @@ CHAPTERS: tuple[tuple[str, str, Chapter], ...] = (
         "The last step but one is refused, so those before it are undone, one by one.",
         building.undo,
     ),
-    ("11. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
+    (
+        "11. The bills of years",
+        "Every invoice since 2014 is read line by line, matched to what is there, and passed on to finance.",
+        costs.take_in,
+    ),
+    (
+        "12. Where a month went",
+        "April 2026: which lines mean what, why the others do not, and whether it all adds up.",
+        costs.explain,
+    ),
+    ("13. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from contracts.billing import AssignCostLine, DiscoverInvoices, IngestInvoice, PollBalance, PushInvoice
 from contracts.deployments import DeploymentEvent
 from contracts.inventory import ResourceEvent
-from services.billing import handlers, upkeep
+from services.billing import handlers, metrics, upkeep
 from services.billing.assignment import assign_cost_line
 from services.billing.discovery import discover_invoices
 from services.billing.ingest import ingest_invoice
@@ -33,6 +33,7 @@ service.on(AssignCostLine)(assign_cost_line)
 service.on_batch(ResourceEvent)(handlers.on_resource)
 service.on_batch(DeploymentEvent)(handlers.on_deployment)
 
+service.every(timedelta(minutes=1))(metrics.tell_invoices)
 service.every(timedelta(minutes=10))(upkeep.drop_old_snapshots)
 service.every(timedelta(minutes=10))(upkeep.drop_old_lines)
 service.republisher(upkeep.republish_balances)

@@ -56,16 +56,14 @@ async def _take_in(told: list[Told], finance: bool, conn: Connection, meta: Meta
         for row in sorted(rows, key=lambda row: row["id"])
     ]
     changed = {row["id"] for row in rows if row["before_cents"] is not None and row["ingests"]}
-    # (Derived ids: of two walks at once, or of one that is done twice, each ingests what it found, once.)
+    # The newest first: they are waited for. (Derived ids: a walk that is done twice sends the same.)
+    to_ingest = sorted({*await store.list_to_ingest(conn), *changed}, reverse=True)
     ingests = [
         Send(IngestInvoice(invoice_id=id, again=id in changed), id=derived_id("ingest", id, meta.message_id))
-        for id in sorted({*await store.list_to_ingest(conn), *changed})
+        for id in to_ingest
     ]
-    waiting = set(await store.list_to_push(conn)) if finance else set()
-    pushes = [
-        Send(PushInvoice(invoice_id=id), id=derived_id("push", id, meta.message_id))
-        for id in sorted(waiting - {send.command.invoice_id for send in ingests})  # type: ignore[attr-defined]
-    ]
+    to_push = sorted({*await store.list_to_push(conn)} - {*to_ingest}, reverse=True) if finance else []
+    pushes = [Send(PushInvoice(invoice_id=id), id=derived_id("push", id, meta.message_id)) for id in to_push]
     count = await store.count_invoices(conn)
     found = _Found(count, len(rows) - len(changed), len(changed), len(ingests), len(pushes))
     return found, [*events, *ingests, *pushes]

@@ -41,16 +41,14 @@ async def upsert_told(conn: Connection, told: Sequence[Told], ids: Sequence[UUID
 
 
 async def list_to_ingest(conn: Connection) -> list[UUID]:
-    """Invoices whose newest attempt at their file did not end well, or that were never tried, the oldest first."""
-    rows = await conn.fetch("select id from cloud_invoices where ingest_status <> 'ingested' order by id")
+    """Invoices whose newest attempt at their file did not end well, or that were never tried."""
+    rows = await conn.fetch("select id from cloud_invoices where ingest_status <> 'ingested'")
     return [row["id"] for row in rows]
 
 
 async def list_to_push(conn: Connection) -> list[UUID]:
-    """Invoices with lines which finance has refused, or which it was not there to take, the oldest first."""
-    rows = await conn.fetch(
-        "select id from cloud_invoices where push_status in ('skipped', 'failed') and ingests > 0 order by id"
-    )
+    """Invoices with lines which finance has refused, or which it was not there to take."""
+    rows = await conn.fetch("select id from cloud_invoices where push_status in ('skipped', 'failed') and ingests > 0")
     return [row["id"] for row in rows]
 
 
@@ -58,6 +56,25 @@ async def count_invoices(conn: Connection) -> int:
     """So many are known."""
     count: int = await conn.fetchval("select count(*) from cloud_invoices")
     return count
+
+
+async def get_counts(conn: Connection) -> Row:
+    """How many invoices are in which state."""
+    rows: list[Row] = await conn.fetch(
+        """
+        select
+          count(*) filter (where ingest_status = 'pending') as ingest_pending,
+          count(*) filter (where ingest_status = 'ingested') as ingest_ingested,
+          count(*) filter (where ingest_status = 'failed') as ingest_failed,
+          count(*) filter (where push_status = 'pending' and ingests > 0) as push_pending,
+          count(*) filter (where push_status = 'pushed') as push_pushed,
+          count(*) filter (where push_status = 'skipped') as push_skipped,
+          count(*) filter (where push_status = 'failed') as push_failed,
+          count(*) filter (where reconciliation ->> 'status' = 'differs') as differing
+        from cloud_invoices
+        """
+    )
+    return rows[0]
 
 
 async def find_invoice(conn: Connection, id: UUID) -> Row | None:
