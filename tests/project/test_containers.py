@@ -24,7 +24,7 @@ DOCKERFILE = Path("Dockerfile").read_text()
 OURS = {name: container for name, container in CONTAINERS.items() if "arcadia-cloud" in container["image"]}
 OF_SERVICES = {name: container for name, container in OURS.items() if container["command"][:1] == ["run"]}
 _TOKENS = {FALLBACK, *(f"DO_{purpose.upper()}_TOKEN" for purpose in get_args(Purpose))}
-_DEFAULT = re.compile(r"\$\{[A-Z_]+:-(.*?)\}")
+_DEFAULT = re.compile(r"\$\{[A-Z_]+:?-(.*?)\}")
 
 
 def by_default(value: object) -> str:
