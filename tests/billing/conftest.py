@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from dev.finance.running import RunningFinance, running_finance
 
 from dev.digitalocean.running import RunningStandIn, running_stand_in
-from shared.config import Settings
+from dev.finance.running import RunningFinance, running_finance
+from dev.stack import Stack
 from tests.billing.world import Billing, at, world
+from tests.conftest import new_database, settings_for
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +29,16 @@ def finance() -> Iterator[RunningFinance]:
         yield running
 
 
+@pytest.fixture(scope="session")
+async def shared_billing(stack: Stack, stand_in: RunningStandIn, finance: RunningFinance) -> AsyncIterator[Billing]:
+    """The service, for all tests that let their jobs come to an end."""
+    settings = at(settings_for(stack, await new_database(stack)), stand_in, finance)
+    async with stand_in.control() as provider, finance.control() as books, world(settings, provider, books) as there:
+        yield there
+
+
 @pytest.fixture
-async def billing(settings: Settings, stand_in: RunningStandIn, finance: RunningFinance) -> AsyncIterator[Billing]:
-    """The service, with a provider and a finance service that are as good as new."""
-    async with stand_in.control() as provider, finance.control() as books:
-        await provider.reset()
-        await books.reset()
-        async with world(at(settings, stand_in, finance), provider, books) as there:
-            yield there
+async def billing(shared_billing: Billing) -> Billing:
+    """The service, empty tables, a provider and a finance service that are as good as new."""
+    await shared_billing.begin_anew()
+    return shared_billing

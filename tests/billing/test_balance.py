@@ -33,7 +33,8 @@ ANSWER = {
 async def told(billing: Billing, count: int) -> list[Envelope]:
     """The first events about balances."""
     found: list[Envelope] = []
-    async with tail(billing.settings, [BALANCES], since_ms=0) as consumer, asyncio.timeout(20):
+    since = int(billing.began.timestamp() * 1000)
+    async with tail(billing.settings, [BALANCES], since_ms=since) as consumer, asyncio.timeout(20):
         while len(found) < count:
             found.append(Envelope.model_validate_json((await consumer.getone()).value))
     return found
@@ -60,7 +61,8 @@ async def test_polls_follow_one_another_and_each_is_kept(billing: Billing) -> No
     )]  # fmt: skip
     assert len(usage) == 3
     assert usage == sorted(usage)
-    assert [event.sequence for event in await told(billing, 3)] == [1, 2, 3]
+    versions = [row["version"] for row in await billing.fetch("select version from cloud_balance_snapshots")]
+    assert [event.sequence for event in await told(billing, 3)] == sorted(versions)
 
 
 async def test_a_job_that_runs_again_after_it_kept_the_balance_keeps_no_second(billing: Billing) -> None:
@@ -97,8 +99,8 @@ async def test_the_newest_balance_is_told_again_when_asked(billing: Billing) -> 
     for _ in range(2):
         await billing.ask(PollBalance())
     assert await republish(service, billing.db, "ops@arcadia.test") == 1
-    *_, again = await told(billing, 3)
-    assert (again.type, again.sequence) == ("arcadia.billing.balance-republished.v1", 2)
+    _, newest, again = await told(billing, 3)
+    assert (again.type, again.sequence) == ("arcadia.billing.balance-republished.v1", newest.sequence)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ async def test_an_operator_has_the_provider_asked_now(
     answer = await operator.post(f"{BALANCE}/poll")
     assert answer.status_code == 200, answer.text
     balance = answer.json()["balance"]
-    assert balance.pop("version") == 1
+    assert balance.pop("version") > 0
     shown = (await operator.get(BALANCE)).json()["balance"]
     assert shown["month_to_date_usage_cents"] == balance["month_to_date_usage_cents"]
     documented = await document(operator)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from dev.finance.control import FinanceControl
-from dev.finance.running import RunningFinance
+import asyncpg
 from pydantic import SecretStr
 
 from contracts.billing import DiscoverInvoices, IngestInvoice
@@ -20,6 +20,8 @@ from contracts.kinds import ResourceKind
 from contracts.message import Command, Event
 from dev.digitalocean.control import Control
 from dev.digitalocean.running import RunningStandIn
+from dev.finance.control import FinanceControl
+from dev.finance.running import RunningFinance
 from services.billing.app import MIGRATIONS, service
 from shared import outbox
 from shared.config import Settings
@@ -58,6 +60,23 @@ class Billing(Sending):
     db: Database
     provider: Control
     finance: FinanceControl
+    began: datetime = field(default_factory=partial(datetime.now, UTC))
+
+    async def begin_anew(self) -> None:
+        """Empty the tables, the provider and finance. What is on the bus stays there, and is not looked at any more."""
+        await self.until("not exists (select from jobs where status = 'running')")
+        admin = await asyncpg.connect(self.settings.database_url.get_secret_value())
+        tables = await admin.fetchval(
+            """
+            select string_agg(format('billing.%I', tablename), ', ') from pg_tables
+            where schemaname = 'billing' and tablename not in ('schema_migrations', 'relay_lease', 'processes')
+            """
+        )
+        await admin.execute(f"truncate {tables} cascade")
+        await admin.close()
+        await self.provider.reset()
+        await self.finance.reset()
+        self.began = datetime.now(UTC)
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         return await self.db.pool.fetch(query, *arguments)
