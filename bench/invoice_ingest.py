@@ -30,13 +30,13 @@ import asyncpg
 import psutil
 
 from bench.report import Figure, Report, middle
-from contracts.billing import IngestInvoice
+from contracts.billing import IngestInvoice, OfSummary
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.stack import Stack
 from services.billing.app import MIGRATIONS
-from services.billing.domain import Summary
 from services.billing.ingest import Fetched, replace_lines
 from services.billing.matching import Items
+from services.billing.statement import BATCH
 from shared import outbox
 from shared.config import Settings
 from shared.db import Database
@@ -49,7 +49,6 @@ from tests.conftest import settings_for
 LINES = 500_000
 RESOURCES = 10_000
 _ROUNDS = 5
-_BATCH = 500  # as ours
 _MEMORY_LIMIT_MB = 200
 _CHECKOUT = Path(__file__).parents[1]
 
@@ -140,7 +139,9 @@ class World:
         """Seconds of the transaction that takes the lines in, with its commit, where there are none yet."""
         await self._empty()
         with file.open("rb") as raw:
-            told = Fetched(raw, "", items or Items(), Summary(0, 0, 0, 0, 0))
+            told = Fetched(
+                raw, "", items or Items(), OfSummary.model_validate(dict.fromkeys(OfSummary.model_fields, 0))
+            )
             started = time.perf_counter()
             async with self.db.transaction() as conn:
                 await replace_lines(self.invoice_id, told, {}, conn, Meta(uuid7(), datetime.now(UTC)))
@@ -178,7 +179,7 @@ class World:
         await self.owner.execute("checkpoint")
 
     async def _empty(self) -> None:
-        await self.owner.execute("truncate cloud_cost_lines, superseded_cost_lines, invoice_ingests")
+        await self.owner.execute("truncate cloud_cost_lines, superseded_cost_lines, ingest_attempts")
         await self.owner.execute("update cloud_invoices set ingest_status = 'pending', ingests = 0, lines = null")
         await self.owner.execute("checkpoint")
 
@@ -237,7 +238,7 @@ async def _stripped(file: Path) -> AsyncIterator[bytes]:
     with file.open(newline="", encoding="utf-8") as text:
         reader = csv.reader(text)
         next(reader)
-        while rows := list(islice(reader, _BATCH)):
+        while rows := list(islice(reader, BATCH)):
             for row in rows:
                 row[6] = row[6].replace("$", "").replace(",", "")
             out = io.StringIO()

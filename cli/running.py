@@ -69,10 +69,15 @@ def _start_missing(stack: ExitStack) -> None:
 
 
 def missing(stood_in_for: Iterable[str]) -> list[str]:
-    """The servers to start, by their variables. Where the provider is one, what belongs to a real one is forgotten."""
+    """The servers to start, by their variables. Where the provider is one, what belongs to a real one is forgotten.
+
+    Where it is not, nobody stands in for finance: what is really to be paid would be taken for passed on.
+    """
     if settings.unnamed(["DO_API_URL"]):
         _forget_tokens()
         settings.set_finance_aside()
+    else:
+        stood_in_for = [name for name in stood_in_for if name != "FINANCE_URL"]
     return settings.unnamed(["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", *stood_in_for])
 
 

@@ -75,7 +75,7 @@ class IngestError(Contract):
 
     code: str
     reason: str
-    line: int | None = Field(default=None, description="Where it shows in the file, from 1.")
+    line: int | None = Field(default=None, description="Where it shows in the file, whose header is line 1.")
 
 
 class Invoice(Contract):
@@ -89,7 +89,9 @@ class Invoice(Contract):
     currency: Currency
     amount_cents: int = Field(description="What the provider wants for it.")
     issued_at: datetime
-    ingest_status: IngestStatus = Field(description="How the newest attempt at its file ended; `pending`: none did.")
+    ingest_status: IngestStatus = Field(
+        description="How the newest attempt at its file ended; `pending`: none did since it was issued, or changed."
+    )
     ingest_error: IngestError | None = None
     ingests: int = Field(description="So often was its set of lines replaced; 0: it has none yet.")
     ingested_at: datetime | None
@@ -109,6 +111,51 @@ class Invoice(Contract):
     version: int
 
 
+class OfLines(Contract):
+    """What an invoice's lines add up to."""
+
+    count: int
+    cents: int
+    tax_cents: int
+
+
+class OfItems(Contract):
+    """What an invoice's items add up to."""
+
+    count: int
+    cents: int
+
+
+class OfSummary(Contract):
+    """What an invoice's summary says."""
+
+    amount_cents: int
+    product_charges_cents: int
+    overages_cents: int
+    taxes_cents: int
+    credits_cents: int
+
+
+class Difference(Contract):
+    """What of an invoice differs, by how many cents, and why."""
+
+    what: Literal["lines", "summary", "summary_parts", "items", "tax"]
+    cents: int
+    why: str
+    explained: bool = Field(description="Whether that is as it should be.")
+
+
+class Reconciliation(Contract):
+    """What the four tellers of an invoice say (history, file, items, summary), and where they differ, to the cent."""
+
+    status: ReconciliationStatus
+    amount_cents: int
+    lines: OfLines
+    items: OfItems
+    summary: OfSummary
+    differences: list[Difference]
+
+
 class ChangedLine(Contract):
     """What became of a line when the set was replaced. In cents; None where there was, or is, no such line."""
 
@@ -124,9 +171,12 @@ class LineChanges(Contract):
     added: int
     removed: int
     repriced: int = Field(description="So many are the same but for the amount.")
+    altered: int = Field(
+        default=0, description="Of so many the amount is the same, and hours, project or category are not."
+    )
     before_cents: int
     after_cents: int
-    examples: list[ChangedLine] = Field(description="The first of them, in the order of their amounts.")
+    examples: list[ChangedLine] = Field(description="At most twenty, those that change the most first.")
 
 
 class InvoiceEvent(Event):
@@ -150,7 +200,7 @@ class InvoiceDiscovered(InvoiceEvent):
 
 
 class InvoiceChanged(InvoiceEvent):
-    """The provider tells another amount than before; the invoice is ingested again."""
+    """The provider tells another amount, month or number than before; the invoice is ingested again."""
 
     TYPE: ClassVar[str] = "arcadia.billing.invoice-changed.v1"
 
@@ -230,8 +280,8 @@ class PollBalance(Command):
 class DiscoverInvoices(Command):
     """Walk the provider's billing history: take in what is new, and have ingested and pushed what is not yet.
 
-    Result: `invoices` (so many there are), `discovered`, `changed`, `ingesting` and `pushing`. Refused with
-    `provider_denied_access` or `provider_refused`.
+    Result: `invoices` (so many there are), `discovered`, `changed`, `unreadable`, `ingesting` and `pushing`. Refused
+    with `provider_denied_access` or `provider_refused`.
     """
 
     TYPE: ClassVar[str] = "arcadia.billing.discover-invoices.v1"
@@ -244,7 +294,8 @@ class DiscoverInvoices(Command):
 class IngestInvoice(Command):
     """Replace an invoice's lines by what its file says. Result: `invoice`, and `changes` against the set before.
 
-    Refused with `not_found`, `invoice_unreadable`, `provider_denied_access` or `provider_refused`.
+    Refused with `not_found`, `invoice_unreadable`, `not_found_at_provider`, `provider_denied_access` or
+    `provider_refused`; its `ingest_error` says so too.
     """
 
     TYPE: ClassVar[str] = "arcadia.billing.ingest-invoice.v1"
@@ -258,7 +309,10 @@ class IngestInvoice(Command):
 
 
 class PushInvoice(Command):
-    """Send an invoice, as its lines are, to the finance service. Result: `invoice`, and `action` in finance's word.
+    """Send an invoice, as its lines are, to the finance service. Result: `invoice`, and `action`.
+
+    `action` is finance's word, `created` or `updated`; or `skipped` where there is no finance service, or `none` where
+    it has the invoice as it is.
 
     Refused with `not_found`, `not_ingested`, `finance_refused` or `finance_denied_access`.
     """
@@ -277,7 +331,7 @@ class AssignCostLine(Command):
     """Say what a line means: a resource, or a deployment; or, with neither, take back what was said.
 
     It outlasts ingests. Result: `invoice`, `assignment`. Refused with `not_found` (the invoice, the line, the resource
-    or the deployment) or `line_replaced`.
+    or the deployment), `line_replaced`, or `invoice_busy` while its lines are being replaced.
     """
 
     TYPE: ClassVar[str] = "arcadia.billing.assign-cost-line.v1"

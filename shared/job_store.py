@@ -121,9 +121,12 @@ async def renew(conn: Connection, leased: Leased, lease: timedelta) -> bool:
 
 
 async def lock_leased(conn: Connection, leased: Leased) -> None:
-    """Make sure that the transaction counts only where the lease is still this worker's. Raises `LeaseLost`."""
+    """Make sure that the transaction counts only where the lease is still this worker's. Raises `LeaseLost`.
+
+    Nobody takes the job over until it ends, but the lease can be renewed meanwhile, however long it lasts.
+    """
     mine = await conn.fetchval(
-        "select true from jobs where id = $1 and holder = $2 and status = 'running' for update",
+        "select true from jobs where id = $1 and holder = $2 and status = 'running' for key share",
         leased.id,
         leased.holder,
     )

@@ -11,8 +11,8 @@ Does not decide what anything should cost, or what of it is whose
 
 Beside the usual files: `discovery.py` walks the billing history; `ingest.py` takes in an invoice, for which
 `statement.py` reads its file, `matching.py` says what each line means, and `copying.py` writes rows as PostgreSQL's
-COPY reads them; `push.py` passes it on, by `finance.py`; `assignment.py` is the operators' word on lines;
-`invoices.py` gives an invoice as others get it. `invoice_store.py` and `line_store.py` have the statements about
-those. `provider.py` is the jobs' access to the outside; `upkeep.py` keeps to the retention, and tells the state again;
-`metrics.py` says how many invoices are in which state.
+COPY reads them; `push.py` passes it on, by `finance.py`; `assignment.py` is the operators' word on lines.
+`invoice_store.py` and `line_store.py` have the statements about those. `provider.py` is the jobs' access to the
+outside; `upkeep.py` keeps to the retention, and tells the state again; `metrics.py` says how many invoices are in which
+state.
 """

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contracts.billing import AssignCostLine, Assignment, CostLineAssigned
 from services.billing import invoice_store, line_store, store
-from services.billing.invoices import state_of
+from services.billing.invoice_store import state_of
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Refused
 
 
 async def assign_cost_line(cmd: AssignCostLine, conn: Connection, meta: Meta) -> Outcome:
     """Say what a line means, or take back what was said."""
-    invoice = await invoice_store.lock_invoice(conn, cmd.invoice_id)
+    invoice = await invoice_store.lock_idle_invoice(conn, cmd.invoice_id)
+    if invoice is None and await invoice_store.find_invoice(conn, cmd.invoice_id):
+        raise Refused("invoice_busy", message="Its lines are being replaced, or sent to finance; try again.")
     if invoice is None:
         raise Refused("not_found", invoice_id=str(cmd.invoice_id))
     if cmd.ingests is not None and cmd.ingests != invoice["ingests"]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+import structlog
+
 from contracts.billing import DiscoverInvoices, IngestInvoice, InvoiceChanged, InvoiceDiscovered, PushInvoice
 from contracts.message import Event
 from services.billing import invoice_store as store
-from services.billing.domain import Told, invoices_of
-from services.billing.invoices import state_of
+from services.billing.domain import Issued, invoices_of
+from services.billing.invoice_store import state_of
 from services.billing.provider import ACCOUNT, PURPOSE, Outside, pages
 from shared.db import Connection
 from shared.ids import derived_id, uuid7
@@ -18,6 +20,8 @@ from shared.outcome import Meta, Outcome, Send
 from shared.patience import patience
 from shared.steps import Said, transact
 
+log = structlog.get_logger(__name__)
+
 
 class _Found(NamedTuple):
     """What came of a walk."""
@@ -25,6 +29,7 @@ class _Found(NamedTuple):
     invoices: int
     discovered: int
     changed: int
+    unreadable: int
     ingesting: int
     pushing: int
 
@@ -39,31 +44,37 @@ async def discover_invoices(cmd: DiscoverInvoices, run: JobRun[Outside]) -> Outc
     with patience(PURPOSE):
         async for rows in walk:
             listed += rows
-    try:
-        told = invoices_of(history, listed)
-    except ValueError as error:
-        raise PutOff(f"the provider's billing history cannot be read: {error}") from error
-    found = await transact(run, partial(_take_in, told, run.resources.finance is not None))
+    if not walk.complete:
+        raise PutOff(f"the provider does not show all invoices: {'; '.join(walk.doubts)}")
+    issued, unreadable = invoices_of(history, listed)
+    for what in unreadable:
+        log.error("an invoice of the billing history cannot be read", reason=what)
+    pushable = run.resources.finance is not None
+    found = await transact(run, partial(_take_in, issued, len(unreadable), pushable))
     return Outcome(result=found._asdict())
 
 
-async def _take_in(told: list[Told], finance: bool, conn: Connection, meta: Meta) -> tuple[_Found, Said]:
-    rows = await store.upsert_told(conn, told, sorted(uuid7() for _ in told), meta.now)
+async def _take_in(
+    issued: list[Issued], unreadable: int, pushable: bool, conn: Connection, meta: Meta
+) -> tuple[_Found, Said]:
+    # Ids in the order of the months: lists are in the order of ids.
+    rows = await store.upsert_issued(conn, issued, sorted(uuid7() for _ in issued), meta.now)
     events: list[Event] = [
         InvoiceDiscovered(invoice=state_of(row))
         if row["before_cents"] is None
         else InvoiceChanged(invoice=state_of(row), before_cents=row["before_cents"])
         for row in sorted(rows, key=lambda row: row["id"])
     ]
-    changed = {row["id"] for row in rows if row["before_cents"] is not None and row["ingests"]}
     # The newest first: they are waited for. (Derived ids: a walk that is done twice sends the same.)
-    to_ingest = sorted({*await store.list_to_ingest(conn), *changed}, reverse=True)
     ingests = [
-        Send(IngestInvoice(invoice_id=id, again=id in changed), id=derived_id("ingest", id, meta.message_id))
-        for id in to_ingest
+        Send(IngestInvoice(invoice_id=id), id=derived_id("ingest", id, meta.message_id))
+        for id in sorted(await store.list_to_ingest(conn), reverse=True)
     ]
-    to_push = sorted({*await store.list_to_push(conn)} - {*to_ingest}, reverse=True) if finance else []
-    pushes = [Send(PushInvoice(invoice_id=id), id=derived_id("push", id, meta.message_id)) for id in to_push]
+    pushes = [
+        Send(PushInvoice(invoice_id=id), id=derived_id("push", id, meta.message_id))
+        for id in (sorted(await store.list_to_push(conn), reverse=True) if pushable else [])
+    ]
+    changed = sum(row["before_cents"] is not None for row in rows)
     count = await store.count_invoices(conn)
-    found = _Found(count, len(rows) - len(changed), len(changed), len(ingests), len(pushes))
+    found = _Found(count, len(rows) - changed, changed, unreadable, len(ingests), len(pushes))
     return found, [*events, *ingests, *pushes]

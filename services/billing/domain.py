@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from contracts.billing import ReconciliationStatus
+from contracts.billing import Difference, OfItems, OfLines, OfSummary, Reconciliation, ReconciliationStatus
 from contracts.money import Currency
 
 PROVIDER = "digitalocean"
@@ -41,22 +40,22 @@ def balance_of(body: Mapping[str, Any]) -> Polled:
 
 
 def cents(dollars: str) -> int:
-    """Whole cents of an amount in dollars, half up. Raises ValueError where it is none."""
+    """Whole cents of an amount in dollars. Raises ValueError where it is none."""
     try:
         amount = Decimal(dollars)
+        if amount.is_finite():
+            return cents_of(amount)
     except InvalidOperation:
-        raise ValueError(f"{dollars!r} is no amount") from None
-    if not amount.is_finite():
-        raise ValueError(f"{dollars!r} is no amount")
-    return cents_of(amount)
+        pass
+    raise ValueError(f"{dollars!r} is no amount")
 
 
 def cents_of(amount: Decimal) -> int:
-    """Whole cents of an amount in dollars, half up, and half down below zero."""
+    """Whole cents of an amount in dollars; half a cent is rounded away from zero."""
     return int((amount * 100).quantize(Decimal(1), ROUND_HALF_UP))
 
 
-class Told(NamedTuple):
+class Issued(NamedTuple):
     """An invoice as a provider's lists tell of it."""
 
     provider: str
@@ -68,24 +67,37 @@ class Told(NamedTuple):
     issued_at: datetime
 
 
-def invoices_of(history: Sequence[Mapping[str, Any]], listed: Sequence[Mapping[str, Any]]) -> list[Told]:
-    """The invoices, in the order of their periods, that the billing history tells; raises ValueError.
+def invoices_of(
+    history: Sequence[Mapping[str, Any]], listed: Sequence[Mapping[str, Any]]
+) -> tuple[list[Issued], list[str]]:
+    """The invoices, in the order of their months, that the billing history tells; and which cannot be read, and why.
 
     The list of invoices knows their months; where it lacks one, an invoice is about the month before its issue.
     """
-    periods = {str(row["invoice_uuid"]): str(row["invoice_period"]) for row in listed}
-    found: dict[str, Told] = {}
+    periods = {row.get("invoice_uuid"): row.get("invoice_period") for row in listed}
+    found: dict[str, Issued] = {}
+    unreadable = []
     for row in history:
         uuid = row.get("invoice_uuid")
         if row.get("type") == "Invoice" and uuid:
             try:
-                issued_at = datetime.fromisoformat(row["date"]).astimezone(UTC)
-                period = _month(periods[uuid]) if uuid in periods else _month_before(issued_at)
-                number = str(row.get("invoice_id") or "")
-                found[uuid] = Told(PROVIDER, str(uuid), number, period, Currency.USD, cents(row["amount"]), issued_at)
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"invoice {uuid} has no {error}") from error
-    return sorted(found.values(), key=lambda told: (told.period, told.issued_at, told.invoice_uuid))
+                found[uuid] = _issued(row, periods.get(uuid))
+            except (KeyError, TypeError, ValueError) as error:
+                unreadable.append(f"invoice {uuid}: {type(error).__name__} {error}")
+    return sorted(found.values(), key=lambda each: (each.period, each.issued_at, each.invoice_uuid)), unreadable
+
+
+def _issued(row: Mapping[str, Any], period: str | None) -> Issued:
+    issued_at = datetime.fromisoformat(row["date"]).astimezone(UTC)
+    return Issued(
+        PROVIDER,
+        str(row["invoice_uuid"]),
+        str(row.get("invoice_id") or ""),
+        _month(period) if period else _month_before(issued_at),
+        Currency.USD,
+        cents(row["amount"]),
+        issued_at,
+    )
 
 
 def _month(text: str) -> date:
@@ -124,86 +136,73 @@ def created_at(attrs: Mapping[str, Any]) -> datetime | None:
     return time if time.tzinfo else None
 
 
-class Summary(NamedTuple):
-    """What an invoice's summary adds up, in cents."""
-
-    amount_cents: int
-    product_charges_cents: int
-    overages_cents: int
-    taxes_cents: int
-    credits_cents: int
-
-
-def summary_of(body: Mapping[str, Any]) -> Summary:
+def summary_of(body: Mapping[str, Any]) -> OfSummary:
     """What an answer says. Raises ValueError where it is no summary. (Whose invoice it is, is nobody's business.)"""
     parts = ("product_charges", "overages", "taxes", "credits_and_adjustments")
     try:
-        return Summary(cents(body["amount"]), *(cents((body.get(part) or {}).get("amount", "0")) for part in parts))
+        charges, overages, taxes, credits = (cents((body.get(part) or {}).get("amount") or "0") for part in parts)
+        return OfSummary(
+            amount_cents=cents(body["amount"]),
+            product_charges_cents=charges,
+            overages_cents=overages,
+            taxes_cents=taxes,
+            credits_cents=credits,
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the summary has no {error}") from error
 
 
-class Counted(NamedTuple):
-    """So many lines, or items, and their sum."""
-
-    number: int
-    cents: int
-
-
-class Difference(NamedTuple):
-    """What differs from what, by how many cents, and why; `explained` where that is as it should be."""
-
-    what: str
-    cents: int
-    why: str
-    explained: bool
-
-
-@dataclass(frozen=True)
-class Reconciliation:
-    """What the four tellers of an invoice say (its header, its summary, its items, its file), and where they differ."""
-
-    amount_cents: int
-    lines: Counted
-    tax_cents: int
-    items: Counted
-    summary: Summary
-    differences: Sequence[Difference]
-
-    @property
-    def status(self) -> ReconciliationStatus:
-        if not self.differences:
-            return "exact"
-        return "explained" if all(difference.explained for difference in self.differences) else "differs"
-
-    @property
-    def seems_cut_off(self) -> bool:
-        """Whether the file has fewer lines than the invoice, and lacks what they would cost."""
-        lacking = any(d.what == "lines" and not d.explained for d in self.differences)
-        return lacking and self.lines.number < self.items.number
-
-
-def reconcile(amount_cents: int, lines: Counted, tax: int, items: Counted, summary: Summary) -> Reconciliation:
+def reconcile(amount_cents: int, lines: OfLines, items: OfItems, summary: OfSummary) -> Reconciliation:
     """Compare an invoice's tellers to the cent."""
     found = []
     if lacking := amount_cents - lines.cents:
-        found.append(Difference("lines", lacking, *_why_lines_lack(lacking, lines, summary)))
+        why, explained = _why_lines_lack(lacking, lines, summary)
+        found.append(Difference(what="lines", cents=lacking, why=why, explained=explained))
     if difference := amount_cents - summary.amount_cents:
-        found.append(Difference("summary", difference, "the summary tells another amount than the history", False))
-    parts = sum(summary[1:])
-    if difference := summary.amount_cents - parts:
-        found.append(Difference("summary_parts", difference, "the parts of the summary are not its amount", False))
-    if items.number and (difference := items.cents - lines.cents):
-        found.append(Difference("items", difference, "the items add up to something else than the file", False))
-    if difference := summary.taxes_cents - tax:
+        found.append(_unexplained("summary", difference, "the summary tells another amount than the history"))
+    if difference := summary.amount_cents - _parts(summary):
+        found.append(_unexplained("summary_parts", difference, "the parts of the summary are not its amount"))
+    if items.count and (difference := items.cents - lines.cents):
+        found.append(_unexplained("items", difference, "the items add up to something else than the file"))
+    if difference := summary.taxes_cents - lines.tax_cents:
         why = "lines count as tax by the words of their description, in the summary by their product"
-        found.append(Difference("tax", difference, why, True))
-    return Reconciliation(amount_cents, lines, tax, items, summary, tuple(found))
+        found.append(Difference(what="tax", cents=difference, why=why, explained=True))
+    explained = all(difference.explained for difference in found)
+    status: ReconciliationStatus = "exact" if not found else "explained" if explained else "differs"
+    return Reconciliation(
+        status=status, amount_cents=amount_cents, lines=lines, items=items, summary=summary, differences=found
+    )
 
 
-def _why_lines_lack(lacking: int, lines: Counted, summary: Summary) -> tuple[str, bool]:
-    if summary.credits_cents and lacking == summary.credits_cents:
+def _unexplained(what: Literal["summary", "summary_parts", "items"], cents: int, why: str) -> Difference:
+    return Difference(what=what, cents=cents, why=why, explained=False)
+
+
+def _why_lines_lack(lacking: int, lines: OfLines, summary: OfSummary) -> tuple[str, bool]:
+    if _is_credited(lacking, summary):
         return "credits and adjustments are in the summary, and no lines of the file", True
-    if abs(lacking) <= lines.number and summary.amount_cents == sum(summary[1:]):
+    if abs(lacking) <= lines.count and summary.amount_cents == _parts(summary):
         return "lines are rounded one by one, the amount as a whole", True  # a cent a line at the most
     return "the lines do not add up to the amount", False
+
+
+def _is_credited(lacking: int, summary: OfSummary) -> bool:
+    return lacking == summary.credits_cents != 0
+
+
+def _parts(summary: OfSummary) -> int:
+    return summary.product_charges_cents + summary.overages_cents + summary.taxes_cents + summary.credits_cents
+
+
+def why_cut_off(found: Reconciliation, *, ended: bool) -> str | None:
+    """Why a file seems to be but the beginning of the invoice's, if so. `ended`: whether its last line has an end."""
+    lines, items = found.lines, found.items
+    lacking = found.amount_cents - lines.cents
+    if lines.count < items.count and lines.cents != items.cents:
+        return f"it ends after {lines.count} lines of {items.count}, and lacks what those would cost"
+    if lacking and not _is_credited(lacking, found.summary):
+        if not lines.count:
+            return f"it has no lines, and the invoice is about {found.amount_cents} cents"
+        if not ended:
+            return f"its last line has no end, and the lines lack {lacking} cents of the amount"
+    return None

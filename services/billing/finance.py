@@ -14,6 +14,7 @@ import jwt
 import orjson
 
 from shared.config import Settings
+from shared.dead_letters import storable
 
 IMPORT: Final = "/api/v1/integrations/cloud/import-invoice"
 # Whom finance keeps our invoices for, and what it wants of whoever writes.
@@ -56,11 +57,11 @@ class Finance:
         headers = {"authorization": f"Bearer {self._token()}", "content-type": "application/json"}
         try:
             answer = await self.http.post(IMPORT, content=orjson.dumps(payload), headers=headers)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise FinanceAway(f"finance does not answer: {type(error).__name__} {error}".strip()) from error
         if answer.is_success:
             return _taken(answer)
-        reason = f"finance answered {answer.status_code}: {answer.text[:_LONGEST_REASON]}"
+        reason = f"finance answered {answer.status_code}: {_said(answer)}"
         match answer.status_code:
             case 401 | 403:
                 raise FinanceRefused("finance_denied_access", reason)
@@ -95,4 +96,8 @@ def _taken(answer: httpx.Response) -> Taken:
         return Taken(str(body["action"]), str(invoice["id"]) if "id" in invoice else None)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         # Something else than finance answers at its address.
-        raise FinanceAway(f"finance's answer cannot be read: {answer.text[:_LONGEST_REASON]}") from error
+        raise FinanceAway(f"finance's answer cannot be read: {_said(answer)}") from error
+
+
+def _said(answer: httpx.Response) -> str:
+    return storable(answer.text[:_LONGEST_REASON])

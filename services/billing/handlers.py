@@ -10,17 +10,23 @@ from contracts.deployments import DeploymentEvent
 from contracts.inventory import ResourceEvent
 from services.billing import store
 from services.billing.domain import Polled, balance_of
-from services.billing.provider import Outside, asked
+from services.billing.provider import ACCOUNT, PURPOSE, Outside
 from services.billing.store import Row
 from shared.db import Connection
-from shared.jobs import JobRun
+from shared.jobs import JobRun, PutOff
 from shared.outcome import Meta, Outcome, Received
+from shared.patience import patience
 from shared.steps import Said, transact
 
 
 async def poll_balance(cmd: PollBalance, run: JobRun[Outside]) -> Outcome:
     """Ask the provider for its balance, and keep it."""
-    polled = await asked(run.resources.do, "balance", balance_of)
+    with patience(PURPOSE):
+        body = await run.resources.do.get(f"{ACCOUNT}/balance")
+    try:
+        polled = balance_of(body)
+    except ValueError as error:
+        raise PutOff(f"the provider's balance cannot be read: {error}") from error
     balance = await transact(run, partial(_keep, polled))
     return Outcome(result={"balance": balance.model_dump(mode="json")})
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from functools import partial
@@ -20,25 +19,29 @@ from contracts.billing import (
     InvoiceIngested,
     InvoiceIngestFailed,
     LineChanges,
+    OfItems,
+    OfLines,
+    OfSummary,
     PushInvoice,
+    Reconciliation,
     Unmatched,
 )
-from services.billing import copying, invoice_store, line_store
-from services.billing.domain import Counted, Reconciliation, Summary, month_after, reconcile, summary_of, tax_cents
-from services.billing.invoice_store import Row
-from services.billing.invoices import state_of
+from services.billing import copying, invoice_store, line_store, store
+from services.billing.domain import month_after, reconcile, summary_of, tax_cents, why_cut_off
+from services.billing.invoice_store import Row, state_of
 from services.billing.matching import KINDS, Candidate, Items, Match, Matcher
-from services.billing.provider import ACCOUNT, PURPOSE, Outside, asked, pages
+from services.billing.provider import ACCOUNT, PURPOSE, Outside, pages
 from services.billing.statement import Form, Unreadable, read_batches
 from shared.db import Connection
-from shared.ids import derived_id
-from shared.jobs import JobRun, PutOff
+from shared.digitalocean import NotFound
+from shared.jobs import JobRun
 from shared.outcome import Meta, Outcome, Refused, Send
 from shared.patience import patience
 from shared.steps import Said, transact
 
 _EXAMPLES = 20
-_COPIED = Form(copying.text, copying.number, copying.time)
+_ENCODED = Form(copying.text, copying.number, copying.time)
+_REMEMBERED = 50_000
 
 
 async def ingest_invoice(cmd: IngestInvoice, run: JobRun[Outside]) -> Outcome:
@@ -48,14 +51,18 @@ async def ingest_invoice(cmd: IngestInvoice, run: JobRun[Outside]) -> Outcome:
     invoice = await transact(run, partial(_find, cmd))
     if invoice["ingest_status"] == "ingested" and not cmd.again:
         return Outcome(result={"invoice": state_of(invoice).model_dump(mode="json"), "changes": None})
-    with TemporaryFile() as file:
-        told = await _fetch(invoice, run.resources, file)
-        result: dict[str, Any] = {}
-        try:
-            await run.apply(partial(replace_lines, cmd.invoice_id, told, result), progress=lambda: result)
-        except Unreadable as error:
-            await transact(run, partial(_refuse, cmd, error))
-            raise Refused("invoice_unreadable", line=error.line, reason=error.reason) from error
+    result: dict[str, Any] = {}
+    try:
+        with TemporaryFile() as file:
+            fetched = await _fetch(invoice, run.resources, file)
+            await run.apply(partial(replace_lines, cmd.invoice_id, fetched, result), progress=lambda: result)
+    except Unreadable as error:
+        refusal = Refused("invoice_unreadable", line=error.line, reason=error.reason)
+        await transact(run, partial(_note_failure, cmd, refusal))
+        raise refusal from error
+    except Refused as refusal:
+        await transact(run, partial(_note_failure, cmd, refusal))
+        raise
     return Outcome(result=result)
 
 
@@ -73,21 +80,24 @@ class Fetched:
     file: IO[bytes]
     sha256: str
     items: Items
-    summary: Summary
+    summary: OfSummary
 
 
 async def _fetch(invoice: Row, outside: Outside, file: IO[bytes]) -> Fetched:
+    """Raises `Refused` where there is no such invoice, or what is told of it cannot be read."""
     do, uuid = outside.do, invoice["invoice_uuid"]
-    with patience(PURPOSE):
-        await do.download(f"{ACCOUNT}/invoices/{{uuid}}/csv", file, uuid=uuid)
-    summary = await asked(do, "invoices/{uuid}/summary", summary_of, uuid=uuid)
     items = Items()
-    async for rows in pages(do, "invoices/{uuid}", "invoice_items", uuid=uuid):
-        try:
+    try:
+        with patience(PURPOSE):
+            await do.download(f"{ACCOUNT}/invoices/{{uuid}}/csv", file, uuid=uuid)
+            summary = summary_of(await do.get(f"{ACCOUNT}/invoices/{{uuid}}/summary", uuid=uuid))
+        async for rows in pages(do, "invoices/{uuid}", "invoice_items", uuid=uuid):
             for row in rows:
                 items.add(row)
-        except (ValueError, AttributeError) as error:
-            raise PutOff(f"an item of invoice {uuid} cannot be read: {error}") from error
+    except NotFound as error:
+        raise Refused("not_found_at_provider", reason=str(error)) from error
+    except (ValueError, AttributeError) as error:
+        raise Refused("invoice_unreadable", line=None, reason=f"its summary or items: {error}"[:500]) from error
     return Fetched(file, _sha256(file), items, summary)
 
 
@@ -100,20 +110,20 @@ def _sha256(file: IO[bytes]) -> str:
 
 
 async def replace_lines(
-    invoice_id: UUID, told: Fetched, result: dict[str, Any], conn: Connection, meta: Meta
+    invoice_id: UUID, fetched: Fetched, result: dict[str, Any], conn: Connection, meta: Meta
 ) -> Outcome:
     """One transaction: the lines of before go, those of the file come, and all that is said of them is true.
 
-    Raises `Unreadable`: then nothing of it is.
+    `result` gets what the command is answered with. Raises `Unreadable`: then nothing has changed.
     """
     invoice = await invoice_store.lock_invoice(conn, invoice_id)
     if invoice is None:
         raise LookupError(f"invoice {invoice_id} is gone")
     before = invoice["ingests"]
     await line_store.supersede_lines(conn, invoice_id, before, meta.now)
-    reading = await _copy(invoice, told, conn)
-    reconciliation, unmatched = _reconciled(invoice, told, reading), reading.unmatched
-    changes = (await _changes(conn, invoice_id, before)).model_dump(mode="json") if before else None
+    reading = await _copy(invoice, fetched, conn)
+    reconciliation = _reconciled(invoice, fetched, reading)
+    changes = await _changes(conn, invoice_id, before) if before else None
     row = await invoice_store.mark_ingested(
         conn,
         invoice_id,
@@ -121,28 +131,26 @@ async def replace_lines(
         lines=reading.lines,
         net_cents=reading.cents - reading.tax_cents,
         tax_cents=reading.tax_cents,
-        matched=reading.lines - sum(unmatched.values()),
-        unmatched=unmatched,
+        matched=reading.lines - reading.unmatched.total(),
+        unmatched=dict(sorted(reading.unmatched.items())),
         assigned=await line_store.follow_assignments(conn, invoice_id),
-        reconciliation=told_of(reconciliation),
+        reconciliation=reconciliation.model_dump(),
     )
-    await invoice_store.insert_ingest(
+    told = changes.model_dump(mode="json") if changes else None
+    await invoice_store.insert_attempt(
         conn,
-        meta.message_id,
+        meta,
         invoice_id,
-        meta.now,
         ingest=row["ingests"],
-        actor=meta.actor,
-        sha256=told.sha256,
+        sha256=fetched.sha256,
         lines=reading.lines,
         cents=reading.cents,
-        changes=changes,
+        changes=told,
     )
     state = state_of(row)
-    result |= {"invoice": state.model_dump(mode="json"), "changes": changes}
-    push = Send(PushInvoice(invoice_id=invoice_id), id=derived_id("push", invoice_id, row["ingests"]))
-    told_changes = changes and LineChanges.model_validate(changes)
-    return Outcome(events=[InvoiceIngested(invoice=state, changes=told_changes or None)], commands=[push])
+    result |= {"invoice": state.model_dump(mode="json"), "changes": told}
+    ingested = InvoiceIngested(invoice=state, changes=changes)
+    return Outcome(events=[ingested], commands=[Send(PushInvoice(invoice_id=invoice_id))])
 
 
 @dataclass
@@ -152,59 +160,42 @@ class Reading:
     lines: int = 0
     cents: int = 0
     tax_cents: int = 0
-    matches: Counter[Match] = field(default_factory=Counter)
-
-    @property
-    def unmatched(self) -> dict[Unmatched, int]:
-        """How many lines mean no resource that is there, by the reason."""
-        found: Counter[Unmatched] = Counter()
-        for match, count in self.matches.items():
-            if match.unmatched:
-                found[match.unmatched] += count
-        return dict(sorted(found.items()))
+    unmatched: Counter[Unmatched] = field(default_factory=Counter)
 
 
-async def _copy(invoice: Row, told: Fetched, conn: Connection) -> Reading:
+async def _copy(invoice: Row, fetched: Fetched, conn: Connection) -> Reading:
     """Read the file, match its lines and take them in, at one go."""
     until = datetime.combine(month_after(invoice["period"]), time(), UTC)
-    candidates = await invoice_store.list_candidates(conn, KINDS, until)
-    matcher = Matcher((Candidate(*row) for row in candidates), told.items)
+    candidates = await store.list_candidates(conn, KINDS, until)
+    matcher = Matcher((Candidate(*row) for row in candidates), fetched.items)
     reading = Reading()
-    told.file.seek(0)
-    text = io.TextIOWrapper(told.file, encoding="utf-8", newline="")
-    try:
-        await line_store.copy_lines(conn, _rows(invoice["id"], text, matcher, reading))
-    finally:
-        text.detach()  # the file is its owner's to close
+    await line_store.copy_lines(conn, encoded_lines(invoice["id"], fetched.file, matcher, reading))
     return reading
 
 
-async def _rows(invoice_id: UUID, text: io.TextIOWrapper, matcher: Matcher, reading: Reading) -> AsyncIterator[bytes]:
-    for part in copied(invoice_id, text, matcher, reading):
-        yield part
-
-
-def copied(invoice_id: UUID, text: io.TextIOWrapper, matcher: Matcher, reading: Reading) -> Iterator[bytes]:
+async def encoded_lines(invoice_id: UUID, file: IO[bytes], matcher: Matcher, reading: Reading) -> AsyncIterator[bytes]:
     """The file's lines, matched, as the columns of `cloud_cost_lines` are copied. Raises `Unreadable`."""
-    of_invoice, written = copying.uuid(invoice_id), _Written()
+    of_invoice, encoded = copying.uuid(invoice_id), _EncodedMatches()
     yield copying.HEADER
-    for batch in read_batches(text, _COPIED):
+    for batch in read_batches(file, _ENCODED):
         matches = matcher.match(batch)
         count = len(matches)
         reading.lines += count
         reading.cents += sum(batch.cents)
         reading.tax_cents += tax_cents(batch.description, batch.cents)
-        reading.matches.update(matches)
+        reading.unmatched.update([match.unmatched for match in matches if match.unmatched])
         numbers = copying.integers(range(batch.first, batch.first + count))
-        columns = (repeat(of_invoice, count), numbers, *batch.columns, map(written.__getitem__, matches))
+        columns = (repeat(of_invoice, count), numbers, *batch.columns, map(encoded.__getitem__, matches))
         yield copying.rows(len(line_store.COLUMNS), columns)
     yield copying.TRAILER
 
 
-class _Written(dict[Match, bytes]):
+class _EncodedMatches(dict[Match, bytes]):
     """Matches as they are copied. (Most lines that are not matched share theirs, as do those of one resource.)"""
 
     def __missing__(self, match: Match) -> bytes:
+        if len(self) >= _REMEMBERED:
+            self.clear()
         fields = (
             copying.text(match.kind or ""),
             copying.text(match.provider_resource_id or ""),
@@ -212,48 +203,38 @@ class _Written(dict[Match, bytes]):
             copying.text(match.matched_by or ""),
             copying.text(match.unmatched or ""),
         )
-        self[match] = b"".join(fields)
-        return self[match]
+        encoded = self[match] = b"".join(fields)
+        return encoded
 
 
-def _reconciled(invoice: Row, told: Fetched, reading: Reading) -> Reconciliation:
+def _reconciled(invoice: Row, fetched: Fetched, reading: Reading) -> Reconciliation:
     """Raises `Unreadable` where the file seems to have been cut off between two lines."""
-    lines, items = Counted(reading.lines, reading.cents), Counted(told.items.count, told.items.cents)
-    found = reconcile(invoice["amount_cents"], lines, reading.tax_cents, items, told.summary)
-    if found.seems_cut_off:
-        lacking = f"it ends after {lines.number} lines of {items.number}, and lacks what those would cost"
-        raise Unreadable(lines.number + 1, f"{lacking}; the file may have been cut off")
+    lines = OfLines(count=reading.lines, cents=reading.cents, tax_cents=reading.tax_cents)
+    items = OfItems(count=fetched.items.count, cents=fetched.items.cents)
+    found = reconcile(invoice["amount_cents"], lines, items, fetched.summary)
+    if why := why_cut_off(found, ended=_is_ended(fetched.file)):
+        raise Unreadable(lines.count + 1, f"{why}; the file may have been cut off")
     return found
 
 
-def told_of(found: Reconciliation) -> dict[str, object]:
-    """A reconciliation as it is kept and shown."""
-    return {
-        "status": found.status,
-        "amount_cents": found.amount_cents,
-        "lines": _counted(found.lines) | {"tax_cents": found.tax_cents},
-        "items": _counted(found.items),
-        "summary": found.summary._asdict(),
-        "differences": [difference._asdict() for difference in found.differences],
-    }
-
-
-def _counted(counted: Counted) -> dict[str, int]:
-    return {"count": counted.number, "cents": counted.cents}
+def _is_ended(file: IO[bytes]) -> bool:
+    """Whether a file's last line has an end."""
+    file.seek(0, 2)
+    file.seek(max(0, file.tell() - 1))
+    return file.read(1) in b"\r\n"
 
 
 async def _changes(conn: Connection, invoice_id: UUID, before: int) -> LineChanges:
     changes = LineChanges.model_validate(dict(await line_store.get_changes(conn, invoice_id, before, _EXAMPLES)))
-    if not changes.added and not changes.removed and not changes.repriced:
+    if not any((changes.added, changes.removed, changes.repriced, changes.altered)):
         await line_store.delete_superseded(conn, invoice_id, before)
     return changes
 
 
-async def _refuse(cmd: IngestInvoice, unreadable: Unreadable, conn: Connection, meta: Meta) -> tuple[None, Said]:
+async def _note_failure(cmd: IngestInvoice, refusal: Refused, conn: Connection, meta: Meta) -> tuple[None, Said]:
     """Keep why a file was not taken."""
-    error = IngestError(code="invoice_unreadable", reason=unreadable.reason, line=unreadable.line)
+    detail = refusal.detail
+    error = IngestError(code=refusal.code, reason=str(detail.get("reason", refusal.code)), line=detail.get("line"))
     row = await invoice_store.mark_ingest_failed(conn, cmd.invoice_id, error.model_dump())
-    await invoice_store.insert_ingest(
-        conn, meta.message_id, cmd.invoice_id, meta.now, actor=meta.actor, error=error.model_dump()
-    )
+    await invoice_store.insert_attempt(conn, meta, cmd.invoice_id, error=error.model_dump())
     return None, [InvoiceIngestFailed(invoice=state_of(row))]

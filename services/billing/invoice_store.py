@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
 
-from contracts.billing import Unmatched
-from services.billing.domain import Told
+from contracts.billing import Invoice, Unmatched
+from services.billing.domain import Issued
 from shared.db import Connection
+from shared.outcome import Meta
 
 Row: TypeAlias = asyncpg.Record
 BEFORE_ALL = UUID(int=0)
 
 
-async def upsert_told(conn: Connection, told: Sequence[Told], ids: Sequence[UUID], now: datetime) -> list[Row]:
-    """Take in what the provider tells of invoices. Gives those that are new, and those of another amount than before.
+def state_of(row: Row) -> Invoice:
+    """An invoice as its events tell it."""
+    fields = {name: row[name] for name in Invoice.model_fields}
+    reconciliation = fields["reconciliation"]
+    return Invoice.model_validate(fields | {"reconciliation": reconciliation and reconciliation["status"]})
 
-    `before_cents`: the amount before; None of a new one. `ids`: for those that are new, one for each that is told.
+
+async def upsert_issued(conn: Connection, issued: Sequence[Issued], ids: Sequence[UUID], now: datetime) -> list[Row]:
+    """Take in what the provider tells of invoices. Gives those that are new, and those that are not as before.
+
+    The latter are to be ingested again, and what is known of whether they add up is no longer so. `before_cents`: the
+    amount before; None of a new one. `ids`: for those that are new, one for each that is told.
     """
     return await conn.fetch(
         """
@@ -29,13 +38,15 @@ async def upsert_told(conn: Connection, told: Sequence[Told], ids: Sequence[UUID
         select *, $9::timestamptz
         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::date[], $6::text[], $7::bigint[],
           $8::timestamptz[])
-        on conflict (provider, invoice_uuid) do update
-          set amount_cents = excluded.amount_cents, version = cloud_invoices.version + 1
-          where cloud_invoices.amount_cents <> excluded.amount_cents
+        on conflict (provider, invoice_uuid) do update set
+          amount_cents = excluded.amount_cents, period = excluded.period, number = excluded.number,
+          ingest_status = 'pending', ingest_error = null, reconciliation = null, version = cloud_invoices.version + 1
+          where (cloud_invoices.amount_cents, cloud_invoices.period, cloud_invoices.number)
+            is distinct from (excluded.amount_cents, excluded.period, excluded.number)
         returning new.*, old.amount_cents as before_cents
         """,
         ids,
-        *([each[column] for each in told] for column in range(len(Told._fields))),
+        *([each[column] for each in issued] for column in range(len(Issued._fields))),
         now,
     )
 
@@ -85,6 +96,11 @@ async def find_invoice(conn: Connection, id: UUID) -> Row | None:
 async def lock_invoice(conn: Connection, id: UUID) -> Row | None:
     """An invoice, which nobody else changes until this transaction ends, nor its lines."""
     return await conn.fetchrow("select * from cloud_invoices where id = $1 for update", id)
+
+
+async def lock_idle_invoice(conn: Connection, id: UUID) -> Row | None:
+    """The same, where nobody else is changing it; else None."""
+    return await conn.fetchrow("select * from cloud_invoices where id = $1 for update skip locked", id)
 
 
 async def lock_invoices_after(conn: Connection, after: UUID, limit: int) -> list[Row]:
@@ -141,38 +157,38 @@ async def mark_ingest_failed(conn: Connection, id: UUID, error: Mapping[str, Any
     return rows[0]
 
 
-async def insert_ingest(
+async def insert_attempt(
     conn: Connection,
-    id: UUID,
+    meta: Meta,
     invoice_id: UUID,
-    now: datetime,
     *,
     ingest: int | None = None,
-    actor: str | None = None,
     sha256: str | None = None,
     lines: int | None = None,
     cents: int | None = None,
     changes: Mapping[str, Any] | None = None,
     error: Mapping[str, Any] | None = None,
 ) -> None:
-    """Keep an attempt at a file, once per command."""
+    """Keep what came of an attempt at a file; of a command that was tried several times, what came last."""
     await conn.execute(
         """
-        insert into invoice_ingests
+        insert into ingest_attempts
           (id, invoice_id, ingest, actor, file_sha256, lines, cents, changes, error, ended_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        on conflict (id) do nothing
+        on conflict (id) do update set
+          ingest = excluded.ingest, file_sha256 = excluded.file_sha256, lines = excluded.lines, cents = excluded.cents,
+          changes = excluded.changes, error = excluded.error, ended_at = excluded.ended_at
         """,
-        id,
+        meta.message_id,
         invoice_id,
         ingest,
-        actor,
+        meta.actor,
         sha256,
         lines,
         cents,
         changes,
         error,
-        now,
+        meta.now,
     )
 
 
@@ -195,12 +211,23 @@ async def mark_pushed(conn: Connection, id: UUID, ingests: int, finance_id: str 
     return rows[0]
 
 
+async def mark_waiting(conn: Connection, id: UUID, ingests: int, reason: str) -> None:
+    """Say why finance does not have an invoice's set of lines yet."""
+    await conn.execute(
+        "update cloud_invoices set push_error = $3 where id = $1 and ingests = $2 and push_status <> 'pushed'",
+        id,
+        ingests,
+        reason,
+    )
+
+
 async def mark_not_pushed(conn: Connection, id: UUID, ingests: int, status: str, error: str) -> Row | None:
-    """Say why finance does not have an invoice's set of lines; None where that is known, or there is another set."""
+    """Say why finance will not have an invoice's set of lines; None where that is known, or no longer so."""
     return await conn.fetchrow(
         """
         update cloud_invoices set push_status = $3, push_error = $4, version = version + 1
-        where id = $1 and ingests = $2 and (push_status, push_error) is distinct from ($3, $4)
+        where id = $1 and ingests = $2 and push_status <> 'pushed'
+          and (push_status, push_error) is distinct from ($3, $4)
         returning *
         """,
         id,
@@ -216,15 +243,3 @@ async def mark_assigned(conn: Connection, id: UUID, assigned: int) -> Row:
         "update cloud_invoices set assigned = $2, version = version + 1 where id = $1 returning *", id, assigned
     )
     return rows[0]
-
-
-async def list_candidates(conn: Connection, kinds: Collection[str], before: datetime) -> list[Row]:
-    """Resources of these kinds, gone ones too; but not those that were created after a time."""
-    return await conn.fetch(
-        """
-        select kind, provider_id, name, id, deleted_at is not null as deleted
-        from resources where kind = any($1::text[]) and (created_at is null or created_at < $2)
-        """,
-        list(kinds),
-        before,
-    )

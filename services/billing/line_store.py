@@ -63,30 +63,20 @@ async def get_changes(conn: Connection, invoice_id: UUID, ingest: int, examples:
     """How lines differ from a set that they superseded. Those of one key are told apart by their order."""
     rows: list[Row] = await conn.fetch(
         """
-        with before as (
-          select line_key(product, group_description, description, starts_at, ends_at) as key, nth, product,
-            description, amount_cents
-          from (
-            select *, row_number() over (
-              partition by product, group_description, description, starts_at, ends_at order by line) as nth
-            from superseded_cost_lines where invoice_id = $1 and ingest = $2)),
-        after as (
-          select line_key(product, group_description, description, starts_at, ends_at) as key, nth, product,
-            description, amount_cents
-          from (
-            select *, row_number() over (
-              partition by product, group_description, description, starts_at, ends_at order by line) as nth
-            from cloud_cost_lines where invoice_id = $1)),
+        with before as (select * from keyed_superseded_lines where invoice_id = $1 and ingest = $2),
+        after as (select * from keyed_cost_lines where invoice_id = $1),
         changed as (
-          select coalesce(a.product, b.product, '') as product,
-            coalesce(a.description, b.description, '') as description,
+          select left(coalesce(a.product, b.product, ''), 200) as product,
+            left(coalesce(a.description, b.description, ''), 200) as description,
             b.amount_cents as before_cents, a.amount_cents as after_cents
           from before b full join after a on a.key = b.key and a.nth = b.nth
-          where a.amount_cents is distinct from b.amount_cents)
+          where (a.key, a.amount_cents, a.hours, a.project_name, a.category)
+            is distinct from (b.key, b.amount_cents, b.hours, b.project_name, b.category))
         select
           count(*) filter (where before_cents is null) as added,
           count(*) filter (where after_cents is null) as removed,
           count(*) filter (where before_cents <> after_cents) as repriced,
+          count(*) filter (where before_cents = after_cents) as altered,
           (select coalesce(sum(amount_cents), 0) from before)::bigint as before_cents,
           (select coalesce(sum(amount_cents), 0) from after)::bigint as after_cents,
           (select coalesce(jsonb_agg(e), '[]') from (
@@ -133,12 +123,8 @@ async def follow_assignments(conn: Connection, invoice_id: UUID) -> int:
     rows = await conn.fetch(
         """
         update cost_line_assignments a set line = l.line
-        from (
-          select line, line_key(product, group_description, description, starts_at, ends_at) as key,
-            row_number() over (
-              partition by product, group_description, description, starts_at, ends_at order by line) as nth
-          from cloud_cost_lines where invoice_id = $1) l
-        where a.invoice_id = $1 and a.ended_at is null and a.line_key = l.key and a.nth = l.nth
+        from keyed_cost_lines l
+        where a.invoice_id = $1 and l.invoice_id = $1 and a.ended_at is null and a.key = l.key and a.nth = l.nth
         returning 1
         """,
         invoice_id,
@@ -160,33 +146,17 @@ async def list_lines(conn: Connection, invoice_id: UUID) -> list[Row]:
 
 async def find_line(conn: Connection, invoice_id: UUID, line: int) -> Row | None:
     """A line with its key, and which of those with the same key it is."""
-    return await conn.fetchrow(
-        """
-        select l.product, l.description,
-          line_key(l.product, l.group_description, l.description, l.starts_at, l.ends_at) as line_key,
-          (select count(*) from cloud_cost_lines s
-           where s.invoice_id = l.invoice_id and s.line <= l.line
-             and (s.product, s.group_description, s.description, s.starts_at, s.ends_at)
-               is not distinct from (l.product, l.group_description, l.description, l.starts_at, l.ends_at)) as nth
-        from cloud_cost_lines l where l.invoice_id = $1 and l.line = $2
-        """,
-        invoice_id,
-        line,
-    )
+    return await conn.fetchrow("select * from keyed_cost_lines where invoice_id = $1 and line = $2", invoice_id, line)
 
 
-async def end_assignment(conn: Connection, invoice_id: UUID, line: int, now: datetime) -> bool:
-    """What was said of a line counts no more. Gives whether anything was."""
-    ended = await conn.fetchval(
-        """
-        update cost_line_assignments set ended_at = $3
-        where invoice_id = $1 and line = $2 and ended_at is null returning true
-        """,
+async def end_assignment(conn: Connection, invoice_id: UUID, line: int, now: datetime) -> None:
+    """What was said of a line, if anything, counts no more."""
+    await conn.execute(
+        "update cost_line_assignments set ended_at = $3 where invoice_id = $1 and line = $2 and ended_at is null",
         invoice_id,
         line,
         now,
     )
-    return bool(ended)
 
 
 async def insert_assignment(conn: Connection, said: AssignCostLine, found: Row, meta: Meta) -> None:
@@ -194,14 +164,14 @@ async def insert_assignment(conn: Connection, said: AssignCostLine, found: Row, 
     await conn.execute(
         """
         insert into cost_line_assignments
-          (id, invoice_id, line, line_key, nth, product, description, resource_id, deployment_id, note, actor,
+          (id, invoice_id, line, key, nth, product, description, resource_id, deployment_id, note, actor,
            assigned_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         """,
         meta.message_id,
         said.invoice_id,
         said.line,
-        *(found[name] for name in ("line_key", "nth", "product", "description")),
+        *(found[name] for name in ("key", "nth", "product", "description")),
         said.resource_id,
         said.deployment_id,
         said.note,

@@ -17,8 +17,8 @@ from contracts.kinds import ResourceKind
 from services.billing.domain import cents
 from services.billing.statement import Batch, end_of, start_of
 
-Told: TypeAlias = "tuple[datetime | None, datetime | None, str]"
-"""A resource's id, and the time for which it was charged."""
+Charged: TypeAlias = "tuple[datetime | None, datetime | None, str]"
+"""The time for which a resource was charged, and its id."""
 
 
 def _before_parentheses(group: str, description: str) -> str:
@@ -129,7 +129,7 @@ class Items:
 
     count: int = 0
     cents: int = 0
-    _ids: dict[str, dict[tuple[str, str], set[Told]]] = field(default_factory=dict)
+    _ids: dict[str, dict[tuple[str, str], set[Charged]]] = field(default_factory=dict)
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Take an item; any of its parts may be missing. Raises ValueError where its amount or times are none."""
@@ -142,7 +142,7 @@ class Items:
         ids = self._ids.setdefault(product, {}).setdefault((group, description), set())
         ids.add((start_of(str(item.get("start_time") or "")), end_of(str(item.get("end_time") or "")), id))
 
-    def of_product(self, product: str) -> Mapping[tuple[str, str], Collection[Told]]:
+    def of_product(self, product: str) -> Mapping[tuple[str, str], Collection[Charged]]:
         """The ids of a product's items, with their times, by group and description."""
         return self._ids.get(product, {})
 
@@ -154,7 +154,7 @@ class _Known(NamedTuple):
     """What is known of a product."""
 
     product: Product
-    told: Mapping[tuple[str, str], Collection[Told]]
+    told: Mapping[tuple[str, str], Collection[Charged]]
     by_name: Mapping[str, Match]
     otherwise: Match
 
@@ -176,8 +176,9 @@ class Matcher:
         matches = []
         for name, group, description, start, end in zip(*batch[1:6], strict=True):
             product, told, by_name, otherwise = self._known.get(name) or self._learn(name)
-            if told and (id := _id_of(told.get((group, description), ()), start, end)):
-                matches.append(self._meant(product, id))  # then nothing else of that name is meant
+            charged = told.get((group, description)) if told else None
+            if charged:  # then nothing else of that name is meant
+                matches.append(self._meant(product, _id_of(charged, start, end)))
             else:
                 matches.append(by_name.get(product.named(group, description).lower(), otherwise))
         return matches
@@ -191,19 +192,21 @@ class Matcher:
         known = self._known[name] = _Known(product, told, by_name, otherwise)
         return known
 
-    def _meant(self, product: Product, id: str) -> Match:
+    def _meant(self, product: Product, id: str | None) -> Match:
+        if id is None:
+            return Match(product.kind, None, None, None, Unmatched.AMBIGUOUS_NAME)
         resource = self._by_id.get((product.of or "", id))
         if resource is None:
             return Match(product.kind, id, None, None, Unmatched.UNKNOWN_RESOURCE)
         return _match(product, resource, "id")
 
 
-def _id_of(told: Collection[Told], start: str, end: str) -> str | None:
-    """The one id that a line can mean."""
-    ids = {id for *_, id in told}
+def _id_of(charged: Collection[Charged], start: str, end: str) -> str | None:
+    """The one id that a line can mean; None where it can be of several."""
+    ids = {id for *_, id in charged}
     if len(ids) > 1:  # some followed one another under one name
         span = start_of(start), end_of(end)
-        ids = {id for starts_at, ends_at, id in told if (starts_at, ends_at) == span}
+        ids = {id for starts_at, ends_at, id in charged if (starts_at, ends_at) == span}
     return ids.pop() if len(ids) == 1 else None
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import httpx
 
@@ -19,8 +19,6 @@ from shared.patience import patience
 
 PURPOSE: Final = "billing"
 ACCOUNT: Final = "/v2/customers/my"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,6 @@ async def access(settings: Settings) -> AsyncIterator[Outside]:
             yield Outside(do, Finance(http, settings))
 
 
-async def asked(do: DigitalOcean, route: str, read: Callable[[Any], T], **ids: str) -> T:
-    """What one answer of the provider says. An answer that cannot be read is asked for again, later."""
-    with patience(PURPOSE):
-        body = await do.get(f"{ACCOUNT}/{route}", params=None, **ids)
-    try:
-        return read(body)
-    except ValueError as error:
-        raise PutOff(f"what the provider tells at {route} cannot be read: {error}") from error
-
-
 async def pages(do: DigitalOcean, route: str, key: str, **ids: str) -> AsyncIterator[list[dict[str, Any]]]:
     """A list page by page. (Its rows are told apart by nothing, so they are no `Walk`; nor do they ever go.)"""
     page, seen = 1, 0
@@ -65,7 +53,7 @@ async def pages(do: DigitalOcean, route: str, key: str, **ids: str) -> AsyncIter
             raise PutOff(f"what the provider tells at {route} has no list {key!r}")
         yield rows
         seen += len(rows)
-        more = (body.get("links") or {}).get("pages", {}).get("next")
+        more = ((body.get("links") or {}).get("pages") or {}).get("next")
         if not more or not rows:
             break
         page += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,8 +12,7 @@ import structlog
 from contracts.billing import InvoicePushed, InvoicePushFailed, InvoicePushSkipped, PushInvoice
 from services.billing import invoice_store, line_store
 from services.billing.finance import FinanceAway, FinanceRefused, Taken
-from services.billing.invoice_store import Row
-from services.billing.invoices import state_of
+from services.billing.invoice_store import Row, state_of
 from services.billing.provider import Outside
 from shared.db import Connection
 from shared.jobs import JobRun, PutOff
@@ -20,6 +21,9 @@ from shared.service import Work
 from shared.steps import Said, transact
 
 log = structlog.get_logger(__name__)
+
+# A process that was frozen for long may have lost its lease, and somebody else have sent what came after this.
+_FRESH_S = 10.0
 
 NO_FINANCE = "no finance service is configured: FINANCE_URL is not set"
 
@@ -33,20 +37,24 @@ class _Read(NamedTuple):
 
 async def push_invoice(cmd: PushInvoice, run: JobRun[Outside]) -> Outcome | Work:
     """Send an invoice to finance, unless it has it as it is."""
+    read_at = time.monotonic()
     invoice, lines = await transact(run, partial(_read, cmd))
     if invoice["push_status"] == "pushed" and not cmd.again:
         return Outcome(result={"invoice": state_of(invoice).model_dump(mode="json"), "action": "none"})
     if run.resources.finance is None:
         log.info("invoice not pushed", invoice=str(cmd.invoice_id), reason=NO_FINANCE)
         return partial(_skip, invoice)
+    payload = payload_of(invoice, lines)
+    if time.monotonic() - read_at > _FRESH_S:
+        raise PutOff("what was to be sent may not be the newest any more", timedelta(0))
     try:
-        taken = await run.resources.finance.import_invoice(payload_of(invoice, lines))
+        taken = await run.resources.finance.import_invoice(payload)
     except FinanceAway as error:
-        await transact(run, partial(_note, invoice, "pending", str(error)))
+        await transact(run, partial(_wait, invoice, str(error)))
         raise PutOff(str(error)) from error
     except FinanceRefused as error:
         log.error("finance refuses an invoice", invoice=str(cmd.invoice_id), reason=error.reason)
-        await transact(run, partial(_note, invoice, "failed", error.reason))
+        await transact(run, partial(_fail, invoice, error.reason))
         raise Refused(error.code, reason=error.reason) from error
     return partial(_pushed, invoice, taken)
 
@@ -82,10 +90,16 @@ async def _skip(invoice: Row, conn: Connection, meta: Meta) -> Outcome:
     return Outcome(result={"invoice": state, "action": "skipped"}, events=events)
 
 
-async def _note(invoice: Row, status: str, reason: str, conn: Connection, meta: Meta) -> tuple[None, Said]:
-    """Say why finance does not have it."""
-    row = await invoice_store.mark_not_pushed(conn, invoice["id"], invoice["ingests"], status, reason)
-    return None, [] if row is None or status == "pending" else [InvoicePushFailed(invoice=state_of(row))]
+async def _wait(invoice: Row, reason: str, conn: Connection, meta: Meta) -> tuple[None, Said]:
+    """Keep why finance does not have it yet."""
+    await invoice_store.mark_waiting(conn, invoice["id"], invoice["ingests"], reason)
+    return None, []
+
+
+async def _fail(invoice: Row, reason: str, conn: Connection, meta: Meta) -> tuple[None, Said]:
+    """Keep why finance refuses it."""
+    row = await invoice_store.mark_not_pushed(conn, invoice["id"], invoice["ingests"], "failed", reason)
+    return None, [] if row is None else [InvoicePushFailed(invoice=state_of(row))]
 
 
 async def _pushed(invoice: Row, taken: Taken, conn: Connection, meta: Meta) -> Outcome:

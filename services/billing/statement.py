@@ -11,6 +11,7 @@ line is looked at by itself only to find which of a batch is wrong (measured: a 
 from __future__ import annotations
 
 import csv
+import io
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
-from typing import TYPE_CHECKING, Generic, NamedTuple, TextIO, TypeVar
+from typing import IO, TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from services.billing.domain import cents_of
+from shared.dead_letters import storable
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -34,6 +36,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _SECOND = timedelta(seconds=1)
 _LAST_SECOND = "23:59:59"
 _REMEMBERED = 50_000
+_LONGEST_REASON = 300
 # So that sums are exact, and cents fit into 64 bits.
 _MOST_DIGITS = 12
 _MOST_DECIMALS = 9
@@ -58,7 +61,7 @@ class Batch(NamedTuple, Generic[T]):
     """Some lines of an invoice, column by column; two lines may be alike in everything.
 
     `first`: the place of the first in the file, from 1. `product`, `group` and `description`: as the file says.
-    `start` and `end`: likewise. `cents`: the amounts in whole cents, half up. `columns`: all that is kept of the lines,
+    `start` and `end`: likewise. `cents`: the amounts in whole cents. `columns`: all that is kept of the lines,
     in the form that was asked for: product, group_description, description, hours, starts_at, ends_at, amount,
     project_name, category. Amounts are in USD, below zero where it is credited; hours are what the file calls so,
     which of some products is a count; `starts_at` up to, and without, `ends_at`, in UTC.
@@ -78,25 +81,40 @@ class Unreadable(Exception):
     """The file is not the whole file of an invoice: nothing of it may be used. `line`: where that shows, from 1."""
 
     def __init__(self, line: int, reason: str) -> None:
-        super().__init__(f"line {line}: {reason}")
         self.line = line
-        self.reason = reason
+        self.reason = storable(reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}...")
+        super().__init__(f"line {line}: {self.reason}")
 
 
-def read_batches(file: TextIO, form: Form[T], size: int = BATCH) -> Iterator[Batch[T]]:
-    """All lines of a file that was opened as UTF-8 with `newline=""`. Raises `Unreadable`, also after some batches.
+def read_batches(file: IO[bytes], form: Form[T], size: int = BATCH) -> Iterator[Batch[T]]:
+    """All lines of a file, from its beginning. Raises `Unreadable`, also after some batches.
 
     An empty file has none, and so has one with a header alone.
     """
-    reader = csv.reader(file, strict=True)
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, strict=True)
     try:
         header = next(reader, None)
         if header is not None:
             yield from _batches(reader, _columns(header), _Values(form), size)
     except csv.Error as error:
         raise Unreadable(reader.line_num, f"{error}; the file may have been cut off") from error
-    except UnicodeDecodeError as error:
-        raise Unreadable(reader.line_num + 1, f"it is not UTF-8: {error.reason} at byte {error.start}") from error
+    except UnicodeDecodeError as error:  # of a part of the file that was read ahead
+        raise Unreadable(_undecodable(file), f"it is not UTF-8: {error.reason}") from error
+    finally:
+        text.detach()  # the file is its owner's to close
+
+
+def _undecodable(file: IO[bytes]) -> int:
+    """The first line that is not UTF-8."""
+    file.seek(0)
+    for number, line in enumerate(file, 1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return number
+    raise AssertionError("a file that is not UTF-8 has a line that is not")
 
 
 class _Columns(NamedTuple):
@@ -108,7 +126,7 @@ class _Columns(NamedTuple):
 
 
 def _columns(header: Sequence[str]) -> _Columns:
-    names = [name.strip().removeprefix("\ufeff") for name in header]
+    names = [name.strip() for name in header]
     if missing := [name for name in REQUIRED if name not in names]:
         raise Unreadable(1, f"there is no column {', '.join(missing)} among {', '.join(names) or 'none'}")
     if twice := sorted({name for name in names if name in {*REQUIRED, *OPTIONAL} and names.count(name) > 1}):

@@ -1,8 +1,8 @@
-"""Every SQL statement of the service."""
+"""Every SQL statement about balances, and about what others own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -38,8 +38,9 @@ async def find_snapshot(conn: Connection, id: UUID) -> Row | None:
     return await conn.fetchrow("select * from cloud_balance_snapshots where id = $1", id)
 
 
-async def list_newest(conn: Connection) -> list[Row]:
-    """The newest balance of each provider."""
+async def lock_newest(conn: Connection) -> list[Row]:
+    """The newest balance of each provider; no newer one comes until this transaction ends."""
+    await conn.execute("lock table cloud_balance_snapshots in share row exclusive mode")
     return await conn.fetch(
         "select distinct on (provider) * from cloud_balance_snapshots order by provider, version desc"
     )
@@ -118,3 +119,15 @@ async def resource_exists(conn: Connection, id: UUID) -> bool:
 async def deployment_exists(conn: Connection, id: UUID) -> bool:
     """Whether such a deployment is, or was."""
     return bool(await conn.fetchval("select exists (select from deployments where id = $1)", id))
+
+
+async def list_candidates(conn: Connection, kinds: Collection[str], before: datetime) -> list[Row]:
+    """Resources of these kinds, gone ones too; but not those that were created after a time."""
+    return await conn.fetch(
+        """
+        select kind, provider_id, name, id, deleted_at is not null as deleted
+        from resources where kind = any($1::text[]) and (created_at is null or created_at < $2)
+        """,
+        list(kinds),
+        before,
+    )

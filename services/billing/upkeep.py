@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from contracts.billing import BalanceRepublished, InvoiceRepublished
 from contracts.message import Event
-from services.billing import invoice_store, invoices, line_store, store
+from services.billing import invoice_store, line_store, store
 from services.billing.handlers import state_of
 from shared.db import Connection
 from shared.outcome import Outcome
@@ -38,7 +38,7 @@ async def drop_old_lines(conn: Connection, now: datetime) -> Outcome | None:
 
 async def republish_balances(conn: Connection) -> AsyncIterator[Sequence[Event]]:
     """The newest balance of each provider."""
-    if rows := await store.list_newest(conn):
+    if rows := await store.lock_newest(conn):
         yield [BalanceRepublished(balance=state_of(row)) for row in rows]
 
 
@@ -46,5 +46,5 @@ async def republish_invoices(conn: Connection) -> AsyncIterator[Sequence[Event]]
     """Every invoice's state, in pages. Nobody changes one between its being read and its being in the outbox."""
     after = invoice_store.BEFORE_ALL
     while rows := await invoice_store.lock_invoices_after(conn, after, _PAGE):
-        yield [InvoiceRepublished(invoice=invoices.state_of(row)) for row in rows]
+        yield [InvoiceRepublished(invoice=invoice_store.state_of(row)) for row in rows]
         after = rows[-1]["id"]

@@ -29,6 +29,7 @@ REFUSALS: dict[str, int] = {
     "deployment_busy": 409,
     "deployment_ended": 409,
     "expired": 409,
+    "invoice_busy": 409,
     "line_replaced": 409,
     "no_active_version": 409,
     "not_cancellable": 409,

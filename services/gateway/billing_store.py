@@ -22,28 +22,22 @@ BEFORE_ALL: LinePosition = (UUID(int=0), 0)
 
 @dataclass(frozen=True)
 class Lines:
-    """Which lines are wanted. None: of all periods, kinds and invoices; `matched` None: whether or not."""
+    """Which lines are wanted. None: of all periods, invoices and kinds; `matched` None: whether or not."""
 
     period: date | None = None
-    kind: str | None = None
     invoice_id: UUID | None = None
+    kind: str | None = None
     matched: bool | None = None
-
-    @property
-    def arguments(self) -> tuple[date | None, str | None, UUID | None, bool | None]:
-        """As the statements take them, from $1."""
-        return self.period, self.kind, self.invoice_id, self.matched
 
 
 async def balances(views: Views, limit: int) -> str:
     """The newest balance at the provider with those before it, `{"balance": ..., "history": [...]}`."""
     query = """
         with newest as (
-          select to_jsonb(b) - 'version' as shown, b.version
-          from billing.v1_all_balances b order by b.version desc limit $1)
+          select b, b.version from billing.v1_all_balances b order by b.version desc limit $1)
         select json_build_object(
-          'balance', (select shown from newest order by version desc limit 1),
-          'history', coalesce(json_agg(shown order by version desc), '[]'))
+          'balance', (select b from newest order by version desc limit 1),
+          'history', coalesce(json_agg(b order by version desc), '[]'))
         from newest
         """
     return await _json(views, query, limit)
@@ -70,29 +64,28 @@ async def list_invoices(
     return await _json(views, query, period, ingest, push, before, limit)
 
 
-async def find_invoice(views: Views, id: UUID, *, ingests: int) -> str | None:
+async def find_invoice(views: Views, id: UUID, *, attempts: int) -> str | None:
     """An invoice with its reconciliation and the newest attempts at its file; None where there is none."""
     query = """
         select json_build_object(
           'invoice', i,
           'reconciliation', (select r.reconciliation from billing.v1_all_reconciliations r where r.id = i.id),
-          'ingests', (
+          'attempts', (
             select coalesce(json_agg(to_jsonb(a) - 'invoice_id' order by a.ended_at desc), '[]') from (
-              select * from billing.v1_all_invoice_ingests where invoice_id = i.id
+              select * from billing.v1_all_ingest_attempts where invoice_id = i.id
               order by ended_at desc limit $2) a))
         from billing.v1_all_invoices i where i.id = $1
         """
     async with views.operator.connection() as conn:
-        found: str | None = await conn.fetchval(query, id, ingests)
+        found: str | None = await conn.fetchval(query, id, attempts)
     return found
 
 
-_WANTED = """
-    ($1::date is null or l.invoice_id in (select id from billing.v1_all_invoices where period = $1))
-    and ($2::text is null or l.kind = $2) and ($3::uuid is null or l.invoice_id = $3)
-    and ($4::boolean is null or (l.matched_by is not null and l.unmatched is null) = $4)
-    and (l.invoice_id, l.line) > ($5, $6)
-"""
+# The invoices are found first: by their ids the index of the lines serves, whatever else is asked.
+_OF_INVOICES = """
+    l.invoice_id = any ($1::uuid[]) and (l.invoice_id, l.line) > ($2, $3)
+    and ($4::text is null or l.kind = $4) and ($5::boolean is null or (l.unmatched is null) = $5)
+    """
 
 
 async def list_lines(views: Views, wanted: Lines, after: LinePosition, limit: int) -> str:
@@ -101,34 +94,50 @@ async def list_lines(views: Views, wanted: Lines, after: LinePosition, limit: in
         with page as (
           select item, row_number() over (order by (item).invoice_id, (item).line) as n
           from (
-            select l as item from billing.v1_all_cost_lines l where {_WANTED}
-            order by l.invoice_id, l.line limit $7::int + 1) found),
-        last as (select (item).invoice_id, (item).line from page where n = $7)
+            select l as item from billing.v1_all_cost_lines l where {_OF_INVOICES}
+            order by l.invoice_id, l.line limit $6::int + 1) found),
+        last as (select (item).invoice_id, (item).line from page where n = $6)
         select json_build_object(
-          'cost_lines', coalesce(json_agg(item order by n) filter (where n <= $7), '[]'),
-          'count', count(*) filter (where n <= $7),
-          'next', case when count(*) > $7 then (
+          'cost_lines', coalesce(json_agg(item order by n) filter (where n <= $6), '[]'),
+          'count', count(*) filter (where n <= $6),
+          'next', case when count(*) > $6 then (
             select translate(encode(uuid_send(invoice_id) || int4send(line), 'base64'), '+/=', '-_') from last) end)
         from page
         """
-    return await _json(views, query, *wanted.arguments, *after, limit)
+    ids = [row["id"] for row in await list_sets(views, wanted)]
+    return await _json(views, query, ids, *after, wanted.kind, wanted.matched, limit)
 
 
-async def fetch_lines(views: Views, wanted: Lines, after: LinePosition, limit: int) -> list[Row]:
-    """The next lines, as rows."""
-    query = f"select * from billing.v1_all_cost_lines l where {_WANTED} order by l.invoice_id, l.line limit $7"
+async def fetch_lines(views: Views, wanted: Lines, ids: Sequence[UUID], after: LinePosition, limit: int) -> list[Row]:
+    """The next lines of these invoices, as rows."""
+    query = f"select * from billing.v1_all_cost_lines l where {_OF_INVOICES} order by l.invoice_id, l.line limit $6"
     async with views.operator.connection() as conn:
-        return await conn.fetch(query, *wanted.arguments, *after, limit)
+        return await conn.fetch(query, ids, *after, wanted.kind, wanted.matched, limit)
 
 
-async def fetch_ingests(views: Views, wanted: Lines) -> Sequence[Row]:
-    """Which set of lines of each invoice counts: the same twice, and nothing was replaced in between."""
+async def list_sets(views: Views, wanted: Lines) -> list[Row]:
+    """The invoices whose lines are wanted, and which set of each counts: the same twice, and none was replaced."""
     query = """
         select id, ingests from billing.v1_all_invoices
         where ($1::date is null or period = $1) and ($2::uuid is null or id = $2) order by id
         """
     async with views.operator.connection() as conn:
         return await conn.fetch(query, wanted.period, wanted.invoice_id)
+
+
+async def list_outside_credits(views: Views, period: date) -> list[Row]:
+    """Of a month's invoices, the credits that are in the summary and no lines, as lines have them."""
+    query = """
+        select i.provider, i.invoice_uuid, i.period, i.currency, (d.difference ->> 'cents')::bigint as amount_cents
+        from billing.v1_all_invoices i
+        join billing.v1_all_reconciliations r using (id)
+        cross join lateral jsonb_array_elements(r.reconciliation -> 'differences') d(difference)
+        where i.period = $1 and d.difference ->> 'what' = 'lines'
+          and d.difference -> 'cents' = r.reconciliation -> 'summary' -> 'credits_cents'
+        order by i.id
+        """
+    async with views.operator.connection() as conn:
+        return await conn.fetch(query, period)
 
 
 async def _json(views: Views, query: str, *arguments: Any) -> str:

@@ -44,36 +44,40 @@ class Replaced(Exception):
     """Lines were replaced while they were sent: what was sent is no whole file, and its reader is told by its end."""
 
 
-def plain(row: Row) -> Sequence[object]:
+def fields_of(row: Row) -> Sequence[object]:
     """A line as our own file has it."""
     return [row[name] for name in COLUMNS]
 
 
-async def sent(
-    views: Views, wanted: Lines, header: Sequence[str], of: Callable[[Row], Sequence[object]], name: str
-) -> Stream:
-    """A file of lines. `of`: a line's fields, in the order of the header; `name`: the file's, for whoever saves it.
+async def read(
+    views: Views, wanted: Lines, header: Sequence[str], fields: Callable[[Row], Sequence[object]]
+) -> AsyncIterator[bytes]:
+    """A file of lines, a page at a time. `fields`: of a line, in the order of the header. Raises `Replaced`."""
+    sets = await billing_store.list_sets(views, wanted)
+    ids, after = [row["id"] for row in sets], BEFORE_ALL
+    yield encoded([header])
+    while rows := await billing_store.fetch_lines(views, wanted, ids, after, PAGE):
+        yield encoded([fields(row) for row in rows])
+        after = rows[-1]["invoice_id"], rows[-1]["line"]
+    if await billing_store.list_sets(views, wanted) != sets:
+        raise Replaced("the lines were replaced while they were sent; ask again")
 
-    What cannot be read at all is an error before anything is sent.
-    """
-    before = await billing_store.fetch_ingests(views, wanted)
-    first = await billing_store.fetch_lines(views, wanted, BEFORE_ALL, PAGE)
 
-    async def parts() -> AsyncIterator[bytes]:
-        yield _written([header])
-        rows = first
-        while rows:
-            yield _written([of(row) for row in rows])
-            last = rows[-1]
-            rows = await billing_store.fetch_lines(views, wanted, (last["invoice_id"], last["line"]), PAGE)
-        if await billing_store.fetch_ingests(views, wanted) != before:
-            raise Replaced("the lines were replaced while they were sent; ask again")
+async def stream(parts: AsyncIterator[bytes], name: str) -> Stream:
+    """An answer that is a file. What cannot be read at all is an error before anything is sent."""
+    first = await anext(parts)
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        yield first
+        async for part in parts:
+            yield part
 
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Stream(parts(), media_type="text/csv; charset=utf-8", headers=headers)
+    return Stream(all_of_it(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _written(rows: Sequence[Sequence[object]]) -> bytes:
+def encoded(rows: Sequence[Sequence[object]]) -> bytes:
+    """Rows of a CSV (RFC 4180); None is an empty field."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\r\n").writerows(rows)  # RFC 4180
+    csv.writer(file, lineterminator="\r\n").writerows(rows)
     return file.getvalue().encode()

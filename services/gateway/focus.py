@@ -1,19 +1,24 @@
 """Cost lines as FOCUS 1.2 has them: the FinOps Open Cost and Usage Specification, dataset Cost and Usage.
 
 All columns that it calls mandatory or recommended, and of the conditional ones those that a provider's invoice can
-fill. It cannot fill some that the specification wants of a provider with list prices and regions: no list unit price,
-no SKU and no region is on an invoice, and a price made up of amount and hours would be none that anybody can look up
-(months are capped, seconds are billed). Those columns are left out; the costs are the billed cost in all four.
+fill. The billed costs of an invoice add up to what is to be paid: credits that are no lines of its file are rows.
+
+What it wants and an invoice does not tell: list unit prices, SKUs and regions (those columns are left out; a price made
+up of amount and hours would be none that anybody can look up, for months are capped and seconds are billed); the id and
+name of the account, which is called by its provider's name; a resource's name at the time of the charge, for which
+stands the name that it has now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import NamedTuple
 
-from services.gateway.billing_store import Row
+from services.gateway import billing_store, exports
+from services.gateway.billing_store import Lines, Row
+from services.gateway.store import Views
 
 _PROVIDERS = {"digitalocean": "DigitalOcean"}
 
@@ -97,45 +102,82 @@ COLUMNS = (
 )
 
 
+async def read(views: Views, period: date) -> AsyncIterator[bytes]:
+    """A month's file, a page at a time. Raises `exports.Replaced`."""
+    async for part in exports.read(views, Lines(period), COLUMNS, row_of):
+        yield part
+    if credits := await billing_store.list_outside_credits(views, period):
+        yield exports.encoded([_credit_of(row) for row in credits])
+
+
 def row_of(line: Row) -> Sequence[object]:
     """A cost line as a row of the dataset; None is null."""
     service = _service_of(line)
-    cost = f"{Decimal(line['amount_cents']) / 100:.2f}"
-    provider = _PROVIDERS.get(line["provider"], line["provider"])
     quantity, unit = _quantity(line, service.charge)
-    consumed = (quantity, unit) if service.charge == "Usage" else (None, None)
+    used = service.charge == "Usage"
     named = line["resource_provider_id"] and f"{line['resource_kind']}:{line['resource_provider_id']}"
     start, end = _bounds(line["period"])
-    fields = {
+    return _row(
+        _of_invoice(line, service)
+        | {
+            "ChargeDescription": line["description"] or line["product"] or None,
+            "ChargePeriodStart": _utc(line["starts_at"] or start),
+            "ChargePeriodEnd": _utc(line["ends_at"] or end),
+            "ConsumedQuantity": quantity if used else None,
+            "ConsumedUnit": unit if used else None,
+            "PricingQuantity": quantity,
+            "PricingUnit": unit,
+            "ResourceId": named,
+            "ResourceName": line["resource_name"] if named else None,
+            "ResourceType": line["resource_kind"] if named else None,
+            "x_DeploymentId": line["assigned_deployment_id"],
+            "x_GroupDescription": line["group_description"] or None,
+            "x_InvoiceLine": line["line"],
+            "x_MatchedBy": line["matched_by"],
+            "x_Product": line["product"] or None,
+            "x_ProjectName": line["project_name"] or None,
+        }
+    )
+
+
+def _credit_of(credit: Row) -> Sequence[object]:
+    """What an invoice's summary credits beside its lines."""
+    start, end = _bounds(credit["period"])
+    return _row(
+        _of_invoice(credit, _SERVICES["Credits"])
+        | {
+            "ChargeDescription": "Credits and adjustments",
+            "ChargePeriodStart": _utc(start),
+            "ChargePeriodEnd": _utc(end),
+        }
+    )
+
+
+def _of_invoice(row: Row, service: _Service) -> dict[str, object]:
+    """What all charges have."""
+    cost = f"{Decimal(row['amount_cents']) / 100:.2f}"
+    provider = _PROVIDERS.get(row["provider"], row["provider"])
+    start, end = _bounds(row["period"])
+    return {
         **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost),
         **dict.fromkeys(("InvoiceIssuerName", "ProviderName", "PublisherName"), provider),
-        "BillingAccountId": line["provider"],  # there is one
-        "BillingCurrency": line["currency"],
+        "BillingAccountId": row["provider"],  # there is one
+        "BillingCurrency": row["currency"],
         "BillingPeriodStart": _utc(start),
         "BillingPeriodEnd": _utc(end),
         "ChargeCategory": service.charge,
-        "ChargeDescription": line["description"] or line["product"] or None,
         "ChargeFrequency": _FREQUENCIES.get(service.charge, "One-Time"),
-        "ChargePeriodStart": _utc(line["starts_at"] or start),
-        "ChargePeriodEnd": _utc(line["ends_at"] or end),
-        "ConsumedQuantity": consumed[0],
-        "ConsumedUnit": consumed[1],
-        "InvoiceId": line["invoice_uuid"],
-        "PricingQuantity": quantity,
-        "PricingUnit": unit,
-        "ResourceId": named,
-        "ResourceName": line["resource_name"] if named else None,
-        "ResourceType": line["resource_kind"] if named else None,
+        "InvoiceId": row["invoice_uuid"],
         "ServiceCategory": service.category,
         "ServiceName": service.name,
         "ServiceSubcategory": service.subcategory,
-        "x_DeploymentId": line["assigned_deployment_id"],
-        "x_GroupDescription": line["group_description"] or None,
-        "x_InvoiceLine": line["line"],
-        "x_MatchedBy": line["matched_by"],
-        "x_Product": line["product"] or None,
-        "x_ProjectName": line["project_name"] or None,
     }
+
+
+def _row(fields: Mapping[str, object]) -> Sequence[object]:
+    """The fields in the order of the columns; those that are not there are null."""
+    if unknown := fields.keys() - {*COLUMNS}:
+        raise LookupError(f"no columns of the dataset: {', '.join(sorted(unknown))}")
     return [fields.get(name) for name in COLUMNS]
 
 
@@ -144,12 +186,13 @@ def _service_of(line: Row) -> _Service:
     known = _SERVICES.get(product)
     if known is None and product.startswith("Managed Databases"):
         known = _SERVICES["Database Clusters"]
-    return known or _Service(product or "DigitalOcean", *_OTHER)
+    refund = line["amount_cents"] < 0 and line["hours"] is None
+    return known or _Service(product or "DigitalOcean", *_OTHER, "Adjustment" if refund else "Usage")
 
 
 def _quantity(line: Row, charge: str) -> tuple[str | None, str | None]:
     """How much was charged for, and in what: hours where the file has some, else the line itself is the unit."""
-    if charge in {"Tax", "Credit"}:
+    if charge in {"Tax", "Credit", "Adjustment"}:
         return None, None
     if charge == "Purchase":
         return "1.0", "Months"

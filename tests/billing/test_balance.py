@@ -60,7 +60,7 @@ async def test_polls_follow_one_another_and_each_is_kept(billing: Billing) -> No
         "select month_to_date_usage_cents as usage from cloud_balance_snapshots order by version"
     )]  # fmt: skip
     assert len(usage) == 3
-    assert usage == sorted(usage)
+    assert usage == sorted({*usage})
     versions = [row["version"] for row in await billing.fetch("select version from cloud_balance_snapshots")]
     assert [event.sequence for event in await told(billing, 3)] == sorted(versions)
 

@@ -105,6 +105,21 @@ def test_items_tell_apart_what_followed_one_another_under_one_name() -> None:
     assert (items.count, items.cents) == (2, 200)
 
 
+def test_two_of_one_name_and_time_are_not_told_apart_though_one_alone_is_there() -> None:
+    items = Items()
+    for id in ("1", "2"):
+        items.add({"product": "Volumes", "description": "web (nyc3) 1GB", "amount": "1.00", "resource_uuid": id})
+    (match,) = matched([("Volumes", "", "web (nyc3) 1GB")], [there(ResourceKind.VOLUME, "web", "2")], items)
+    assert (match.resource_id, match.unmatched) == (None, Unmatched.AMBIGUOUS_NAME)
+
+
+def test_an_id_may_be_a_uuid() -> None:
+    items, volume = Items(), there(ResourceKind.VOLUME, "data", "506f78a4")
+    items.add({"product": "Volumes", "description": "called-otherwise (nyc3) 1GB", "resource_uuid": "506f78a4"})
+    (match,) = matched([("Volumes", "", "called-otherwise (nyc3) 1GB")], [volume], items)
+    assert (match.resource_id, match.matched_by) == (volume.id, "id")
+
+
 def test_an_item_may_lack_anything() -> None:
     items = Items()
     for item in ({}, {"resource_id": ""}, {"resource_uuid": "a"}, {"resource_id": None, "amount": "0.10"}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -42,7 +43,7 @@ AS_READ: Form[Any] = Form(text=str, number=lambda number: number, time=lambda ti
 
 def batches(text: str | bytes, size: int = 3, form: Form[Any] = AS_READ) -> list[Batch[Any]]:
     data = text.encode() if isinstance(text, str) else text
-    return list(read_batches(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline=""), form, size))
+    return list(read_batches(io.BytesIO(data), form, size))
 
 
 def read(text: str | bytes, size: int = 3) -> list[CostLine]:
@@ -194,7 +195,7 @@ def test_a_file_that_is_cut_off_within_a_line_is_refused_or_lacks_nothing_that_c
 
 @pytest.mark.parametrize("text", ['Droplets,"web', "a,b,c", "Droplets,web\x00,x"])
 def test_what_is_no_line_is_refused_with_its_number(text: str) -> None:
-    assert refused(f"{HEADER}\n{LINE}\n{text}\n").line >= 3
+    assert refused(f"{HEADER}\n{LINE}\n{text}\n").line == 3
 
 
 def test_a_quote_that_is_never_closed_does_not_swallow_the_lines_after_it() -> None:
@@ -202,8 +203,38 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_lines_after_it() -> N
     assert "cut off" in error.reason
 
 
-def test_what_is_not_utf_8_is_refused() -> None:
-    assert "not UTF-8" in refused(f"{HEADER}\n".encode() + LINE.encode().replace(b"web", b"\xff\xfe")).reason
+@pytest.mark.parametrize("before", [0, 1, 1000])
+def test_what_is_not_utf_8_is_refused_with_its_line(before: int) -> None:
+    good = f"{HEADER}\n{LINE}\n" + f"{LINE}\n" * before
+    error = refused(good.encode() + LINE.encode().replace(b"web", b"\xff\xfe") + b"\n")
+    assert (error.line, "not UTF-8" in error.reason) == (3 + before, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_what_is_in_another_encoding_is_refused_for_a_reason_that_can_be_stored(encoding: str) -> None:
+    assert "\x00" not in refused(f"{HEADER}\n{LINE}\n".encode(encoding)).reason
+
+
+def test_a_reason_is_of_a_length_that_a_person_reads() -> None:
+    assert len(refused("x" * 100_000).reason) < 1000
+    assert len(refused(f"{HEADER}\n{LINE.replace('$20.00', '9' * 100_000)}\n").reason) < 1000
+
+
+def test_a_byte_order_mark_may_stand_before_a_header_in_quotes() -> None:
+    quoted = ",".join(f'"{name}"' for name in HEADER.split(","))
+    assert len(read(f"\ufeff{quoted}\n{LINE}\n")) == 1
+
+
+def test_a_line_may_have_an_end_and_no_beginning() -> None:
+    (line,) = read(f"{HEADER}\n{LINE.replace('2026-04-01 00:00:00 +0000', '')}\n")
+    assert (line.starts_at, line.ends_at) == (None, MAY)
+
+
+def test_of_half_a_million_lines_the_wrong_one_is_found() -> None:
+    text = io.BytesIO(f"{HEADER}\n".encode() + f"{LINE}\n".encode() * 500_000 + LINE.replace("$20.00", "free").encode())
+    with pytest.raises(Unreadable) as caught:
+        deque(read_batches(text, Form(copying.text, copying.number, copying.time)), maxlen=0)
+    assert (caught.value.line, caught.value.reason) == (500_002, "'free' is no amount")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

@@ -30,7 +30,7 @@ from shared.ids import derived_id, uuid7
 from shared.inbox import Recorded
 from shared.migrate import migrate
 from shared.outbox import Sender
-from shared.outcome import Meta, Outcome
+from shared.outcome import Meta, Outcome, Send
 from shared.process import running
 from tests.sending import Sending
 
@@ -64,6 +64,7 @@ class Billing(Sending):
 
     async def begin_anew(self) -> None:
         """Empty the tables, the provider and finance. What is on the bus stays there, and is not looked at any more."""
+        await self.fetch("delete from jobs where status = 'queued'")
         await self.until("not exists (select from jobs where status = 'running')")
         admin = await asyncpg.connect(self.settings.database_url.get_secret_value())
         tables = await admin.fetchval(
@@ -85,6 +86,13 @@ class Billing(Sending):
         """Send a command and wait for what comes of it."""
         (id,) = await self.send(command, **send)
         return await self.outcome(id)
+
+    async def send_again(self, id: UUID, command: Command) -> None:
+        """Put a command on the bus once more, under the id that it had."""
+        sends = [Send(command, id=id, actor=self.CALLER)]
+        rows = Sender("test").rows(Outcome(commands=sends), Meta(uuid7(), datetime.now(UTC)))
+        async with self.db.transaction() as conn:
+            await outbox.insert(conn, rows)
 
     async def tell(self, *events: Event) -> None:
         """Put events of others on the bus."""

@@ -30,10 +30,10 @@ def test_nothing_is_started_where_everything_is_named() -> None:
     assert {name: os.environ[name] for name in REAL} == REAL
 
 
-def test_a_finance_stand_in_alone_leaves_the_real_providers_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_stands_in_for_finance_beside_a_real_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FINANCE_URL")
 
-    assert running.missing(STOOD_IN_FOR) == ["FINANCE_URL"]
+    assert running.missing(STOOD_IN_FOR) == []
     assert os.environ["DO_API_TOKEN"] == REAL["DO_API_TOKEN"]
 
 

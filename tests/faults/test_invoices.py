@@ -93,7 +93,7 @@ POINTS = {
     "while the summary is fetched": Point(Fault(effect="hang", seconds=30, count=1, path=f"{INVOICES}/*/summary")),
     "while the items are fetched": Point(Fault(effect="hang", seconds=30, count=1, query={"per_page": "200"})),
     "while the lines are copied": Point(locked="cloud_cost_lines"),
-    "while what came of it is written": Point(locked="invoice_ingests"),
+    "while what came of it is written": Point(locked="ingest_attempts"),
     "after it is committed, before it is answered": Point(
         Fault(effect="hang", seconds=2, count=1, path=f"{INVOICES}/*/csv"), "inbox"
     ),
@@ -158,7 +158,7 @@ async def test_an_ingest_that_is_killed_anywhere_is_done_once(
         assert (outcome.status, (outcome.result or {})["invoice"]["ingests"]) == ("ok", 1)
         await billing.until("push_status = 'pushed' from cloud_invoices where id = $1", id)
     assert [each["amount"] for each in await billing.lines()] == ["6.00", "0.60"]
-    assert len(await billing.fetch("select from invoice_ingests")) == 1
+    assert len(await billing.fetch("select from ingest_attempts")) == 1
     (taken,) = await billing.finance.invoices()
     assert taken.imports == (2 if point.slow_finance else 1)
     assert taken.id == (await billing.invoice())["finance_invoice_id"]
@@ -212,7 +212,7 @@ async def test_every_invoice_is_ingested_once_and_pushed_through_kills_freezes_a
         await billing.until("not exists (select from jobs where status in ('queued', 'running'))", seconds=60)
     rows = await billing.fetch("select * from cloud_invoices")
     assert {(row["ingests"], row["reconciliation"]["status"]) for row in rows} == {(1, "exact")}
-    assert len(await billing.fetch("select from invoice_ingests")) == 137
+    assert len(await billing.fetch("select from ingest_attempts")) == 137
     counts = await billing.fetch("select invoice_id, count(*) as lines from cloud_cost_lines group by 1")
     assert {each["invoice_id"]: each["lines"] for each in counts} == {row["id"]: row["lines"] for row in rows}
     books = {each.external_id: each.id for each in await billing.finance.invoices()}

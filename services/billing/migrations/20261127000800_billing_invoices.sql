@@ -69,7 +69,7 @@ create table superseded_cost_lines (
 create index superseded_cost_lines_age on superseded_cost_lines (superseded_at);
 
 -- Every attempt at a file, once per command.
-create table invoice_ingests (
+create table ingest_attempts (
   id                   uuid primary key,           -- of the command
   invoice_id           uuid not null references cloud_invoices,
   ingest               int,                        -- the number of the set that it made; null: none
@@ -82,7 +82,7 @@ create table invoice_ingests (
   ended_at             timestamptz not null,
   check ((ingest is null) = (error is not null))
 );
-create index invoice_ingests_invoice on invoice_ingests (invoice_id, ended_at desc);
+create index ingest_attempts_invoice on ingest_attempts (invoice_id, ended_at desc);
 
 -- What makes a line the same in another file of its invoice: all that it says but hours and amount.
 create function line_key(
@@ -92,12 +92,26 @@ create function line_key(
     || chr(31) || coalesce(extract(epoch from starts_at)::text, '')
     || chr(31) || coalesce(extract(epoch from ends_at)::text, '');
 
+-- Lines with what tells them apart: the key, and which of those that have it each is.
+create view keyed_cost_lines as
+  select l.*, line_key(product, group_description, description, starts_at, ends_at) as key,
+         row_number() over (
+           partition by invoice_id, product, group_description, description, starts_at, ends_at order by line) as nth
+  from cloud_cost_lines l;
+
+create view keyed_superseded_lines as
+  select l.*, line_key(product, group_description, description, starts_at, ends_at) as key,
+         row_number() over (
+           partition by invoice_id, ingest, product, group_description, description, starts_at, ends_at
+           order by line) as nth
+  from superseded_cost_lines l;
+
 -- What operators said of lines.
 create table cost_line_assignments (
   id                   uuid primary key,           -- of the command
   invoice_id           uuid not null references cloud_invoices,
   line                 int,                        -- where it is now; null: the newest file has no such line
-  line_key             text not null,
+  key                  text not null,
   nth                  int not null,               -- of those that have the same key
   product              text,
   description          text,
@@ -143,8 +157,8 @@ create view v1_all_invoices as
 create view v1_all_reconciliations as
   select id, reconciliation from cloud_invoices where reconciliation is not null;
 
-create view v1_all_invoice_ingests as
-  select id, invoice_id, ingest, actor, file_sha256, lines, cents, changes, error, ended_at from invoice_ingests;
+create view v1_all_ingest_attempts as
+  select id, invoice_id, ingest, actor, file_sha256, lines, cents, changes, error, ended_at from ingest_attempts;
 
 create view v1_all_cost_lines as
   select l.invoice_id, l.line, i.period, i.currency, i.provider, i.invoice_uuid, i.ingests,

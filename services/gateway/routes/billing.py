@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from litestar import get, post
@@ -10,8 +9,7 @@ from litestar.params import QueryParameter
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
-from contracts.billing import PollBalance
-from contracts.money import Currency
+from contracts.billing import Balance, PollBalance
 from services.gateway import billing_store
 from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, PROVIDER, answer
 from services.gateway.gateway import ApiRequest
@@ -22,29 +20,13 @@ from services.gateway.routes.vocabulary import OPERATORS, Key, Routes, json_answ
 _A_DAY = 24
 
 
-class Balance(BaseModel):
-    """A balance, as the provider told it. In cents of `currency`; a credit is below zero."""
-
-    provider: str
-    currency: Currency
-    month_to_date_usage_cents: int = Field(description="What the running month has cost by then.")
-    account_balance_cents: int = Field(description="What was owed of the months before it.")
-    month_to_date_balance_cents: int = Field(description="Both together.")
-    generated_at: datetime = Field(description="When the provider had added it up.")
-    polled_at: datetime
-
-
 class BalanceHistory(BaseModel):
     balance: Balance | None = Field(description="The newest; null where the provider was never asked.")
     history: list[Balance] = Field(description="The newest first, and that one among them.")
 
 
-class PolledBalance(Balance):
-    version: int
-
-
 class BalanceAnswer(BaseModel):
-    balance: PolledBalance
+    balance: Balance
 
 
 _BALANCE = {
@@ -55,6 +37,7 @@ _BALANCE = {
     "month_to_date_balance_cents": 8692,
     "generated_at": "2026-05-12T09:00:00Z",
     "polled_at": "2026-05-12T09:07:01.482113Z",
+    "version": 1203,
 }
 
 
@@ -80,8 +63,7 @@ async def get_balance(
     "/balance/poll",
     opt=OPERATORS,
     status_code=200,
-    responses=write(answer(BalanceAnswer, "The balance now.", {"balance": {**_BALANCE, "version": 1203}}))
-    | {502: PROVIDER},
+    responses=write(answer(BalanceAnswer, "The balance now.", {"balance": _BALANCE})) | {502: PROVIDER},
 )
 async def poll_balance(request: ApiRequest, key: Key = None) -> ASGIResponse:
     """Ask the provider for its balance now."""

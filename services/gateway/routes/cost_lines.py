@@ -13,7 +13,7 @@ from litestar.response import Stream
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field, StringConstraints
 
-from contracts.billing import AssignCostLine, Assignment, Unmatched
+from contracts.billing import AssignCostLine, Assignment, Invoice, Unmatched
 from contracts.kinds import ResourceKind
 from contracts.money import Currency
 from services.gateway import billing_store, exports, focus
@@ -23,7 +23,7 @@ from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, LINE_CURSOR, after_line
 from services.gateway.problems import Invalid, invalid
-from services.gateway.routes.invoices import INVOICE, MONTH, Invoice, Month, month
+from services.gateway.routes.invoices import INVOICE, MONTH, Month, month
 from services.gateway.routes.operations import write
 from services.gateway.routes.vocabulary import OPERATORS, STORABLE, Key, Limit, Routes, json_answer
 
@@ -34,7 +34,11 @@ LineCursor = Annotated[
 OfInvoice = Annotated[UUID | None, QueryParameter(name="invoice", description="Of this invoice alone.", required=False)]
 Matched = Annotated[
     bool | None,
-    QueryParameter(name="matched", description="Whether they mean a resource that is there.", required=False),
+    QueryParameter(
+        name="matched",
+        description="Whether they mean a resource that is there, or what an operator said.",
+        required=False,
+    ),
 ]
 LineNumber = Annotated[int, PathParameter(ge=1, le=2_147_483_647)]
 
@@ -160,7 +164,7 @@ async def list_cost_lines(
     cursor: LineCursor = None,
 ) -> ASGIResponse:
     """List the lines of invoices, and what each means: which resource, how that is known, and if none, why."""
-    wanted = Lines(month(period) if period else None, kind, invoice, matched)
+    wanted = Lines(month(period), invoice, kind, matched)
     return json_answer(await billing_store.list_lines(request.gateway.views, wanted, after_line(cursor), limit))
 
 
@@ -178,9 +182,9 @@ async def download_cost_lines(
     matched: Matched = None,
 ) -> Stream:
     """Download the lines of invoices as a CSV, all of them. Whole where it ends well: else ask again."""
-    wanted = Lines(month(period) if period else None, kind, invoice, matched)
-    name = f"cost-lines-{period[:7] if period else 'all'}.csv"
-    return await exports.sent(request.gateway.views, wanted, exports.COLUMNS, exports.plain, name)
+    wanted = Lines(month(period), invoice, kind, matched)
+    parts = exports.read(request.gateway.views, wanted, exports.COLUMNS, exports.fields_of)
+    return await exports.stream(parts, f"cost-lines-{period[:7] if period else 'all'}.csv")
 
 
 @get(
@@ -194,18 +198,18 @@ async def download_focus(
 ) -> Stream:
     """Download a month's cost lines as FOCUS 1.2 (FinOps Open Cost and Usage Specification), as a CSV.
 
-    Each line is a row, and the billed costs add up to the lines, to the cent. Not conformant in what no invoice tells:
-    unit prices, SKUs and regions.
+    Each line is a row, and so are credits that are no lines; the billed costs of an invoice add up to what is to be
+    paid, to the cent. Not conformant in what no invoice tells: unit prices, SKUs, regions, the account's own id.
     """
-    name = f"focus-{period[:7]}.csv"
-    return await exports.sent(request.gateway.views, Lines(month(period)), focus.COLUMNS, focus.row_of, name)
+    first_day = date.fromisoformat(f"{period[:7]}-01")
+    return await exports.stream(focus.read(request.gateway.views, first_day), f"focus-{period[:7]}.csv")
 
 
 @put(
     "/invoices/{invoice_id:uuid}/lines/{line:int}/assignment",
     opt=OPERATORS,
     status_code=200,
-    responses=write(_ASSIGNED, "line_replaced"),
+    responses=write(_ASSIGNED, "line_replaced", "invoice_busy"),
 )
 async def assign_cost_line(
     request: ApiRequest,
@@ -224,7 +228,7 @@ async def assign_cost_line(
     "/invoices/{invoice_id:uuid}/lines/{line:int}/assignment",
     opt=OPERATORS,
     status_code=200,
-    responses=write(_TAKEN_BACK),
+    responses=write(_TAKEN_BACK, "invoice_busy"),
 )
 async def unassign_cost_line(
     request: ApiRequest, invoice_id: FromPath[UUID], line: LineNumber, key: Key = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from litestar import get, post
@@ -16,13 +16,12 @@ from contracts.billing import (
     IngestError,
     IngestInvoice,
     IngestStatus,
+    Invoice,
     LineChanges,
     PushInvoice,
     PushStatus,
-    ReconciliationStatus,
-    Unmatched,
+    Reconciliation,
 )
-from contracts.money import Currency
 from services.gateway import billing_store
 from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, NOT_FOUND, PROVIDER, answer
 from services.gateway.gateway import ApiRequest
@@ -32,7 +31,7 @@ from services.gateway.problems import not_found
 from services.gateway.routes.operations import write
 from services.gateway.routes.vocabulary import OPERATORS, Cursor, Key, Limit, Routes, json_answer
 
-_INGESTS = 20
+_ATTEMPTS = 20
 
 MONTH = r"^20[0-9]{2}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$"
 Month = Annotated[
@@ -46,38 +45,9 @@ Month = Annotated[
 ]
 
 
-def month(text: str) -> date:
-    """The first day of a month, or of the month of a day."""
-    return date.fromisoformat(f"{text[:7]}-01")
-
-
-class Invoice(BaseModel):
-    """An invoice of the provider, in cents of `currency`; a credit is below zero."""
-
-    id: UUID
-    provider: str
-    invoice_uuid: str = Field(description="The provider's id of it.")
-    number: str = Field(description="As the provider prints it.")
-    period: date = Field(description="The first day of the month that it is about.")
-    currency: Currency
-    amount_cents: int = Field(description="What the provider wants for it.")
-    issued_at: datetime
-    ingest_status: IngestStatus = Field(description="How the newest attempt at its file ended; `pending`: none did.")
-    ingest_error: IngestError | None = Field(description="Why its file was not taken; the lines of before still count.")
-    ingests: int = Field(description="So often was its set of lines replaced.")
-    ingested_at: datetime | None
-    lines: int | None
-    net_cents: int | None = Field(description="The sum of its lines that are no tax.")
-    tax_cents: int | None
-    matched: int | None = Field(description="So many lines mean a resource that is there.")
-    unmatched: dict[Unmatched, int] = Field(description="How many of the other lines do not, by the reason.")
-    assigned: int = Field(description="So many lines were assigned by hand.")
-    reconciliation: ReconciliationStatus | None
-    push_status: PushStatus = Field(description="Whether finance has it as it is.")
-    push_error: str | None = Field(description="Why finance does not have it, yet or at all.")
-    pushed_to_finance_at: datetime | None
-    finance_invoice_id: str | None
-    version: int
+def month(text: str | None) -> date | None:
+    """The first day of a month, or of the month of a day; None where none is named."""
+    return date.fromisoformat(f"{text[:7]}-01") if text else None
 
 
 class ListedInvoice(Invoice):
@@ -90,44 +60,7 @@ class InvoiceList(BaseModel):
     next: str | None
 
 
-class OfLines(BaseModel):
-    count: int
-    cents: int
-    tax_cents: int
-
-
-class OfItems(BaseModel):
-    count: int
-    cents: int
-
-
-class OfSummary(BaseModel):
-    amount_cents: int
-    product_charges_cents: int
-    overages_cents: int
-    taxes_cents: int
-    credits_cents: int
-
-
-class Difference(BaseModel):
-    what: Literal["lines", "summary", "summary_parts", "items", "tax"]
-    cents: int
-    why: str
-    explained: bool = Field(description="Whether that is as it should be.")
-
-
-class Reconciliation(BaseModel):
-    """What the four tellers of an invoice say (history, file, items, summary), and where they differ, to the cent."""
-
-    status: ReconciliationStatus
-    amount_cents: int
-    lines: OfLines
-    items: OfItems
-    summary: OfSummary
-    differences: list[Difference]
-
-
-class Ingest(BaseModel):
+class Attempt(BaseModel):
     """An attempt at an invoice's file."""
 
     id: UUID
@@ -144,7 +77,7 @@ class Ingest(BaseModel):
 class InvoiceAnswer(BaseModel):
     invoice: ListedInvoice
     reconciliation: Reconciliation | None = Field(description="Null while it has no lines.")
-    ingests: list[Ingest] = Field(description=f"The {_INGESTS} newest, newest first.")
+    attempts: list[Attempt] = Field(description=f"At its file: the {_ATTEMPTS} newest, newest first.")
 
 
 class IngestedAnswer(BaseModel):
@@ -160,7 +93,8 @@ class PushedAnswer(BaseModel):
 class DiscoveredAnswer(BaseModel):
     invoices: int = Field(description="So many are known.")
     discovered: int
-    changed: int = Field(description="Of so many the provider tells another amount than before.")
+    changed: int = Field(description="Of so many the provider tells another amount, month or number than before.")
+    unreadable: int = Field(description="So many of the history cannot be read; the log says which.")
     ingesting: int = Field(description="So many are being ingested.")
     pushing: int = Field(description="So many are pushed again, which finance had not taken.")
 
@@ -210,13 +144,14 @@ _CHANGES = {
     "added": 0,
     "removed": 0,
     "repriced": 1,
+    "altered": 0,
     "before_cents": 8642,
     "after_cents": 8692,
     "examples": [
         {"product": "Droplets", "description": "web-01 (s-1vcpu-1gb)", "before_cents": 550, "after_cents": 600}
     ],
 }
-_INGEST = {
+_ATTEMPT = {
     "id": "019de700-1a2b-7c3d-8e4f-5a6b7c8d9e0f",
     "ingest": 1,
     "actor": "scheduler",
@@ -227,7 +162,7 @@ _INGEST = {
     "error": None,
     "ended_at": "2026-05-02T02:23:09Z",
 }
-_FOUND = {"invoices": 137, "discovered": 1, "changed": 0, "ingesting": 1, "pushing": 0}
+_FOUND = {"invoices": 137, "discovered": 1, "changed": 0, "unreadable": 0, "ingesting": 1, "pushing": 0}
 
 
 @get(
@@ -251,7 +186,7 @@ async def list_invoices(
     """List the provider's invoices, the newest first: how far each is taken in, and passed on to finance."""
     page = await billing_store.list_invoices(
         request.gateway.views,
-        period=month(period) if period else None,
+        period=month(period),
         ingest=ingest,
         push=push,
         before=after(cursor),
@@ -268,7 +203,7 @@ async def list_invoices(
         200: answer(
             InvoiceAnswer,
             "The invoice.",
-            {"invoice": _LISTED, "reconciliation": _RECONCILIATION, "ingests": [_INGEST]},
+            {"invoice": _LISTED, "reconciliation": _RECONCILIATION, "attempts": [_ATTEMPT]},
         ),
         403: FORBIDDEN,
         404: NOT_FOUND,
@@ -276,7 +211,7 @@ async def list_invoices(
 )
 async def get_invoice(request: ApiRequest, invoice_id: FromPath[UUID]) -> ASGIResponse:
     """Show an invoice: whether it adds up and where not, and the attempts at its file with what each changed."""
-    found = await billing_store.find_invoice(request.gateway.views, invoice_id, ingests=_INGESTS)
+    found = await billing_store.find_invoice(request.gateway.views, invoice_id, attempts=_ATTEMPTS)
     if found is None:
         raise not_found("invoice", invoice_id)
     return json_answer(found)
@@ -298,7 +233,9 @@ async def discover_invoices(request: ApiRequest, key: Key = None) -> ASGIRespons
     opt=OPERATORS,
     status_code=200,
     responses=write(
-        answer(IngestedAnswer, "Ingested.", {"invoice": INVOICE, "changes": _CHANGES}), "invoice_unreadable"
+        answer(IngestedAnswer, "Ingested.", {"invoice": INVOICE, "changes": _CHANGES}),
+        "invoice_unreadable",
+        "not_found_at_provider",
     )
     | {502: PROVIDER},
 )
