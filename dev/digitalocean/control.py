@@ -210,6 +210,10 @@ class Control(ControlClient):
         """Other `lines`, each by the names of its fields; another `csv`, whatever the lines are; `credits` in USD."""
         return TrueInvoice.model_validate(await self._do("PATCH", f"invoices/{uuid}", fields))
 
+    async def delete_invoice(self, uuid: str) -> None:
+        """It was never issued."""
+        await self._do("DELETE", f"invoices/{uuid}")
+
     async def arm(self, fault: Fault) -> int:
         """Switch a fault on; gives its id."""
         return int((await self._do("POST", "faults", fault.model_dump()))["id"])

@@ -111,3 +111,31 @@ async def test_an_assignment_finds_its_line_again_in_another_file(billing: Billi
     assert [by for *_, by, _ in await meant(billing)] == [None, None, "assigned", "assigned"]
     notes = await billing.fetch("select note from v1_all_cost_lines where note is not null")
     assert [each["note"] for each in notes] == ["it was that one"]
+
+
+async def test_what_tells_lines_apart_is_all_that_the_file_says_of_them_but_hours_and_amount(billing: Billing) -> None:
+    await tell_of_the_shop(billing)
+    like = line("twin (1gb)", "1.00")
+    others = [
+        {**like, "product": "Volumes"},
+        {**like, "group": "k8s"},
+        {**like, "start": "2026-04-02T00:00:00+00:00"},
+        {**like, "end": "2026-04-30T00:00:00+00:00"},
+        line("another (1gb)", "1.00"),
+    ]
+    id = await billing.only(*others, like)
+    await billing.ingested(id)
+    await billing.ask(AssignCostLine(invoice_id=id, line=6, deployment_id=SHOP))
+    uuid = (await billing.invoice())["invoice_uuid"]
+    changed = {**like, "amount": "2.00", "hours": "1", "project": "acme"}
+    await billing.provider.change_invoice(uuid, lines=[changed, *others])
+    await billing.ingested(id)
+    assert [each["line"] for each in await billing.lines() if each["matched_by"] == "assigned"] == [1]
+
+
+async def test_a_line_whose_invoice_is_being_ingested_cannot_be_assigned_just_then(billing: Billing) -> None:
+    id = await three(billing)
+    async with billing.db.transaction() as conn:
+        await conn.execute("select from cloud_invoices where id = $1 for update", id)
+        outcome = await billing.ask(AssignCostLine(invoice_id=id, line=1, deployment_id=SHOP))
+    assert (outcome.status, outcome.code) == ("refused", "invoice_busy")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator
 
 import pytest
-from dev.finance.running import RunningFinance
+from pydantic import SecretStr
 
 from contracts.billing import DiscoverInvoices, IngestInvoice, PushInvoice
 from dev.digitalocean.running import RunningStandIn
+from dev.finance.running import RunningFinance
 from services.billing.domain import is_tax
 from shared.config import Settings
 from tests.billing.test_invoices import line
@@ -34,8 +36,8 @@ async def test_finance_gets_net_tax_gross_and_every_line(billing: Billing) -> No
 
 
 async def test_an_outage_of_finance_keeps_no_ingest_waiting(billing: Billing) -> None:
-    await billing.finance.arm("status", status=503, count=2)
-    await billing.finance.arm("lost", count=1)
+    await billing.finance.arm("status", status=503)
+    await billing.finance.arm("lost")
     id = await billing.only(*LINES)
     assert (await billing.ask(IngestInvoice(invoice_id=id))).status == "ok"
     await billing.until("push_error like 'finance answered 503%' from cloud_invoices where id = $1", id)
@@ -75,12 +77,13 @@ async def test_a_pushed_invoice_is_pushed_again_on_request_only(billing: Billing
 
 async def test_what_is_ingested_while_it_is_pushed_is_pushed_again(billing: Billing) -> None:
     id = await billing.only(*LINES)
-    await billing.finance.arm("slow", seconds=2)
+    await billing.finance.arm("slow", seconds=4)
     await billing.ask(IngestInvoice(invoice_id=id))
     await billing.until("exists (select from jobs where name like '%push-invoice%' and status = 'running')")
     uuid = (await billing.invoice())["invoice_uuid"]
     await billing.provider.change_invoice(uuid, lines=[*LINES, line("web-02 (s-1vcpu-1gb)", "1.00")])
     await billing.ask(IngestInvoice(invoice_id=id, again=True))
+    assert [each.status for each in await billing.finance.requests()] == [None]  # the first is still under way
     await billing.until("push_status = 'pushed' from cloud_invoices where id = $1", id)
     (taken,) = await billing.finance.invoices()
     assert (taken.imports, taken.amount_gross_minor) == (2, 760)
@@ -97,12 +100,15 @@ async def without_finance(
             yield there
 
 
-async def test_without_finance_an_invoice_is_skipped_and_ingested_all_the_same(without_finance: Billing) -> None:
+async def test_without_finance_an_invoice_is_skipped_and_ingested_all_the_same(
+    without_finance: Billing, capfd: pytest.CaptureFixture[str]
+) -> None:
     id = await without_finance.only(*LINES)
     await without_finance.ingested(id)
     row = await without_finance.invoice()
     assert (row["ingest_status"], row["push_status"]) == ("ingested", "skipped")
     assert "FINANCE_URL is not set" in row["push_error"]
+    assert "invoice not pushed" in "".join(capfd.readouterr())
     assert ((await without_finance.ask(DiscoverInvoices())).result or {})["pushing"] == 0
 
 
@@ -114,36 +120,50 @@ async def test_what_was_skipped_is_pushed_once_there_is_a_finance_service(billin
     await billing.until("push_status = 'pushed' from cloud_invoices where id = $1", id)
 
 
-async def test_the_token_is_short_lived_signed_for_finance_and_in_no_log(
+async def kept(billing: Billing) -> str:
+    """Whatever a push may leave in tables."""
+    rows = await billing.fetch(
+        """
+        select to_jsonb(j) - 'envelope' as row from jobs j union all select to_jsonb(i) from cloud_invoices i
+        union all select to_jsonb(i) from inbox i union all select to_jsonb(d) from dead_letters d
+        """
+    )
+    return json.dumps([row["row"] for row in rows])
+
+
+async def test_the_token_is_short_lived_signed_for_finance_and_found_nowhere(
     billing: Billing, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    await billing.finance.arm("status", status=401, count=1)
-    await billing.finance.arm("status", status=500, count=1)
+    for effect, status in (("status", 401), ("lost", 0), ("status", 500)):
+        await billing.finance.arm("lost" if effect == "lost" else "status", status=status or 503)
     id = await billing.only(*LINES)
     await billing.ask(IngestInvoice(invoice_id=id))
     await billing.until("push_status = 'failed' from cloud_invoices where id = $1", id)
-    denied = await billing.ask(PushInvoice(invoice_id=id, again=True))
-    assert denied.status == "ok"  # a fault of 500, and then the import
+    while_refused = await kept(billing)
+    (again,) = await billing.send(PushInvoice(invoice_id=id, again=True))
+    await billing.until("push_error like 'finance does not answer%' from cloud_invoices where id = $1", id)
+    while_lost = await kept(billing)
+    await billing.until("push_error like 'finance answered 500%' from cloud_invoices where id = $1", id)
+    while_broken = await kept(billing)
+    assert (await billing.outcome(again)).status == "ok"
 
-    *_, last = await billing.finance.requests()
-    claims = last.claims or {}
+    requests = await billing.finance.requests()
+    claims = requests[-1].claims or {}
     assert (claims["tenant_id"], claims["roles"], claims["typ"]) == ("platform-admin", ["admin"], "access")
     assert 0 < claims["exp"] - claims["iat"] <= 60
-    assert len({(each.claims or {})["jti"] for each in await billing.finance.requests()}) == 3
+    assert len({(each.claims or {})["jti"] for each in requests}) == len(requests) == 4
     out, err = capfd.readouterr()
     said = "\n".join([out, err, caplog.text])
-    kept = await billing.fetch("select coalesce(error, '') || coalesce(progress::text, '') as text from jobs")
-    for text in (said, *(row["text"] for row in kept)):
+    assert "finance refuses an invoice" in said
+    for text in (said, while_refused, while_lost, while_broken):
         assert "eyJ" not in text
         assert "Bearer" not in text
 
 
-async def test_a_token_that_finance_does_not_believe_fails_the_push_and_says_so(
-    settings: Settings, stand_in: RunningStandIn, finance: RunningFinance
-) -> None:
-    wrong = at(settings, stand_in, finance)
-    wrong = wrong.model_copy(update={"jwt_secrets": []})
+async def failed_push(settings: Settings, stand_in: RunningStandIn, finance: RunningFinance, secrets: list[str]) -> str:
+    """Why an invoice is not pushed by a service with these secrets; it is ingested all the same."""
+    wrong = at(settings, stand_in, finance).model_copy(update={"jwt_secrets": [SecretStr(each) for each in secrets]})
     async with stand_in.control() as provider, finance.control() as books:
         await provider.reset()
         await books.reset()
@@ -152,9 +172,33 @@ async def test_a_token_that_finance_does_not_believe_fails_the_push_and_says_so(
             await billing.ingested(id)
             row = await billing.invoice()
             assert (row["push_status"], row["ingest_status"]) == ("failed", "ingested")
-            assert "JWT_SECRETS" in row["push_error"]
             assert (await billing.ask(PushInvoice(invoice_id=id))).code == "finance_denied_access"
-            assert not await books.requests()
+            assert not await books.invoices()
+            return str(row["push_error"])
+
+
+async def test_a_token_that_finance_does_not_believe_fails_the_push_and_says_so(
+    settings: Settings, stand_in: RunningStandIn, finance: RunningFinance
+) -> None:
+    said = await failed_push(
+        settings, stand_in, finance, ["another secret, of sixty-four bytes at the least, as HS512 wants it"]
+    )
+    assert "finance answered 401" in said
+
+
+async def test_without_a_secret_nothing_is_sent_to_finance_and_it_is_said(
+    settings: Settings, stand_in: RunningStandIn, finance: RunningFinance
+) -> None:
+    assert "JWT_SECRETS is not set" in await failed_push(settings, stand_in, finance, [])
+
+
+@pytest.mark.parametrize("status", [403, 408, 425, 429])
+async def test_what_finance_answers_is_refusal_or_asks_for_patience(billing: Billing, status: int) -> None:
+    await billing.finance.arm("status", status=status)
+    id = await billing.only(*LINES)
+    await billing.ask(IngestInvoice(invoice_id=id))
+    await billing.until("push_error is not null from cloud_invoices where id = $1", id)
+    assert (await billing.invoice())["push_status"] == ("failed" if status == 403 else "pending")
 
 
 @pytest.mark.parametrize(

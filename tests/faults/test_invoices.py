@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -25,7 +25,9 @@ from tests.billing.test_invoices import line
 from tests.billing.world import Billing, at
 from tests.ledger.world import Replica
 
-LINES = (line("web-01 (s-1vcpu-1gb)", "6.00"), line("GST (10%)", "0.60", product="Taxes", hours=""))
+GST = line("GST (10%)", "0.60", product="Taxes", hours="")
+BEFORE = (line("web-01 (s-1vcpu-1gb)", "6.00"), GST)
+AFTER = (line("web-02 (s-1vcpu-1gb)", "7.00"), GST, line("web-03 (s-1vcpu-1gb)", "8.00"))
 INVOICES = "/v2/customers/my/invoices"
 SHORT = 0.05
 """Leases are shortened to so much of what they should be, so that nobody waits for those of the dead."""
@@ -79,20 +81,23 @@ async def replicas(billing: Billing, stand_in: RunningStandIn, logs: Path, count
 class Point:
     """Where an ingest, or its push, is held up: by the provider, by a table that is locked, or by finance.
 
-    With both of the first two the table is locked once the provider is asked.
+    With both of the first two the table is locked once the provider is asked. `third_line`: nobody may write that.
     """
 
     fault: Fault | None = None
     locked: str | None = None
     slow_finance: bool = False
+    third_line: bool = False
 
 
 WAITING = "exists (select from pg_locks where not granted and relation = 'billing.{}'::regclass)"
+COPYING = "exists (select from pg_stat_activity where query ~* '^copy' and wait_event_type = 'Lock')"
 POINTS = {
     "while the file is fetched": Point(Fault(effect="hang", seconds=30, count=1, path=f"{INVOICES}/*/csv")),
     "while the summary is fetched": Point(Fault(effect="hang", seconds=30, count=1, path=f"{INVOICES}/*/summary")),
     "while the items are fetched": Point(Fault(effect="hang", seconds=30, count=1, query={"per_page": "200"})),
-    "while the lines are copied": Point(locked="cloud_cost_lines"),
+    "before the lines are put aside": Point(locked="cloud_cost_lines"),
+    "between two lines that are copied": Point(third_line=True),
     "while what came of it is written": Point(locked="ingest_attempts"),
     "after it is committed, before it is answered": Point(
         Fault(effect="hang", seconds=2, count=1, path=f"{INVOICES}/*/csv"), "inbox"
@@ -102,32 +107,45 @@ POINTS = {
 
 
 @asynccontextmanager
-async def locked(billing: Billing, table: str) -> AsyncIterator[None]:
-    """Nobody writes to a table until the block ends."""
+async def blocking(billing: Billing, statement: str) -> AsyncIterator[None]:
+    """Whoever is in the way of a statement waits until the block ends."""
     owner = await asyncpg.connect(billing.settings.database_url.get_secret_value())
     try:
-        await owner.execute(f"begin; lock table billing.{table} in share mode")
+        await owner.execute(f"begin; set local search_path = billing; {statement}")
         yield
     finally:
         await owner.close()
 
 
+def locking(billing: Billing, table: str) -> AbstractAsyncContextManager[None]:
+    """Nobody writes to a table."""
+    return blocking(billing, f"lock table {table} in share mode")
+
+
 async def come_to(billing: Billing, point: Point, id: UUID, stack: AsyncExitStack) -> UUID:
     """Have an invoice ingested as far as a point, where it stays while the stack is open. Gives the command's id."""
+    asked_before = len(await billing.finance.requests())
     if point.slow_finance:
-        await billing.finance.arm("slow", seconds=1)
+        await billing.finance.arm("slow", seconds=3)
+    if point.third_line:
+        row = f"insert into cloud_cost_lines (invoice_id, line, amount) values ('{id}', 3, 0)"
+        await stack.enter_async_context(blocking(billing, row))
     if point.fault:
         await billing.provider.arm(point.fault)
         stack.push_async_callback(billing.provider.disarm)
     elif point.locked:
-        await stack.enter_async_context(locked(billing, point.locked))
-    (command,) = await billing.send(IngestInvoice(invoice_id=id))
+        await stack.enter_async_context(locking(billing, point.locked))
+    (command,) = await billing.send(IngestInvoice(invoice_id=id, again=True))
     if point.fault:
         await eventually(lambda: struck(billing))
         if point.locked:
-            await stack.enter_async_context(locked(billing, point.locked))
+            await stack.enter_async_context(locking(billing, point.locked))
     if point.slow_finance:
-        await eventually(billing.finance.requests)
+        await eventually(lambda: asked_again(billing, asked_before))
+    if point.third_line:
+        await billing.until(COPYING, seconds=30)
+    if point.fault and point.locked:
+        await billing.until("ingests = 2 from cloud_invoices where id = $1", id, seconds=30)
     if point.locked:
         await billing.until(WAITING.format(point.locked), seconds=30)
     return command
@@ -138,31 +156,78 @@ async def struck(billing: Billing) -> bool:
     return any(each.struck for each in await billing.provider.faults())
 
 
+async def asked_again(billing: Billing, before: int) -> bool:
+    """Whether finance was asked once more."""
+    return len(await billing.finance.requests()) > before
+
+
 async def eventually(holds: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(30):
         while not await holds():
             await asyncio.sleep(0.05)
 
 
+async def amounts(billing: Billing) -> list[str]:
+    return [each["amount"] for each in await billing.lines()]
+
+
+async def ingested_before(billing: Billing) -> UUID:
+    """An invoice that is ingested and pushed, and has another file since."""
+    id = await billing.only(*BEFORE)
+    await billing.ingested(id)
+    await billing.provider.change_invoice((await billing.invoice())["invoice_uuid"], lines=[*AFTER])
+    await billing.fetch("update cloud_invoices set amount_cents = 1560 where id = $1", id)
+    return id
+
+
+async def is_done_once(billing: Billing, id: UUID, command: UUID) -> None:
+    """The invoice has its new lines, by one ingest more, and is pushed."""
+    outcome = await billing.outcome(command, seconds=60)
+    assert (outcome.status, (outcome.result or {})["invoice"]["ingests"]) == ("ok", 2)
+    assert (outcome.result or {})["changes"]["added"] == 2
+    await billing.until("push_status = 'pushed' from cloud_invoices where id = $1", id)
+    assert await amounts(billing) == ["7.00", "0.60", "8.00"]
+    assert len(await billing.fetch("select from ingest_attempts")) == 2
+    (taken,) = await billing.finance.invoices()
+    assert (taken.amount_gross_minor, taken.id) == (1560, (await billing.invoice())["finance_invoice_id"])
+    assert not await billing.fetch("select from dead_letters")
+
+
 @pytest.mark.parametrize("where", POINTS)
 async def test_an_ingest_that_is_killed_anywhere_is_done_once(
     billing: Billing, stand_in: RunningStandIn, tmp_path: Path, where: str
 ) -> None:
-    id, point = await billing.only(*LINES), POINTS[where]
+    point = POINTS[where]
     async with replicas(billing, stand_in, tmp_path, 1) as (replica,):
+        id = await ingested_before(billing)
         async with AsyncExitStack() as stack:
             command = await come_to(billing, point, id, stack)
             replica.kill()
+        committed = point.slow_finance or (point.fault and point.locked)
+        assert await amounts(billing) == (["7.00", "0.60", "8.00"] if committed else ["6.00", "0.60"])
         replica.start()
-        outcome = await billing.outcome(command, seconds=60)
-        assert (outcome.status, (outcome.result or {})["invoice"]["ingests"]) == ("ok", 1)
-        await billing.until("push_status = 'pushed' from cloud_invoices where id = $1", id)
-    assert [each["amount"] for each in await billing.lines()] == ["6.00", "0.60"]
-    assert len(await billing.fetch("select from ingest_attempts")) == 1
+        await is_done_once(billing, id, command)
     (taken,) = await billing.finance.invoices()
-    assert taken.imports == (2 if point.slow_finance else 1)
-    assert taken.id == (await billing.invoice())["finance_invoice_id"]
-    assert not await billing.fetch("select from dead_letters")
+    assert taken.imports == (3 if point.slow_finance else 2)
+
+
+async def test_two_at_once_of_which_one_was_frozen_past_its_lease_do_it_once(
+    billing: Billing, stand_in: RunningStandIn, tmp_path: Path
+) -> None:
+    async with replicas(billing, stand_in, tmp_path, 1) as (frozen,):
+        id = await ingested_before(billing)
+        async with AsyncExitStack() as stack:
+            command = await come_to(billing, POINTS["while the file is fetched"], id, stack)
+            frozen.freeze()
+        async with replicas(billing, stand_in, tmp_path, 1):
+            await is_done_once(billing, id, command)
+            frozen.thaw()
+            await eventually(lambda: has_lost_its_lease(frozen))
+            await is_done_once(billing, id, command)
+
+
+async def has_lost_its_lease(replica: Replica) -> bool:
+    return "LeaseLost" in replica.log.read_text() or "job interrupted" in replica.log.read_text()
 
 
 def weather(seed: int) -> list[Fault]:
@@ -196,16 +261,18 @@ async def test_every_invoice_is_ingested_once_and_pushed_through_kills_freezes_a
     await bad_day_in_finance(billing, dice)
     async with replicas(billing, stand_in, tmp_path, 2) as processes:
         commands = await billing.send(*(DiscoverInvoices() for _ in range(3)))
-        for _ in range(10):
+        for turn in range(7):
             await asyncio.sleep(dice.uniform(0.5, 3))
             victim = dice.choice(processes)
-            if dice.random() < 0.3:
+            if turn % 3 == 1:
                 victim.freeze()
-                await asyncio.sleep(dice.uniform(1, 6))
+                await asyncio.sleep(dice.uniform(5, 7))  # past its leases
                 victim.thaw()
             else:
                 victim.kill()
                 victim.start()
+        assert sum(each.struck for each in await billing.provider.faults()) > 10
+        assert await billing.fetch("select from jobs where attempts + put_offs + contentions > 0")
         await billing.provider.disarm()
         assert {(await billing.outcome(each, seconds=120)).status for each in commands} == {"ok"}
         await billing.until("137 = (select count(*) from cloud_invoices where push_status = 'pushed')", seconds=120)
