@@ -7,12 +7,9 @@ peer is the same client in this process. Both are measured alternately, the stan
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +20,7 @@ import asyncpg
 import psutil
 
 from bench.report import Figure, Report, middle
+from bench.serving import service_process
 from contracts.inventory import SyncInventory
 from contracts.kinds import ResourceKind
 from dev.digitalocean.running import RunningStandIn, running_stand_in
@@ -30,7 +28,6 @@ from dev.stack import Stack
 from services.inventory.app import MIGRATIONS
 from services.inventory.kinds import KINDS, Listed
 from shared import outbox
-from shared.config import Settings
 from shared.db import Database
 from shared.digitalocean import DigitalOcean, TokenResolver, Walk
 from shared.digitalocean.walk import PER_PAGE
@@ -187,7 +184,7 @@ async def _fleet(stack: Stack, *, droplets: int, others: int = 0) -> AsyncIterat
             settings = settings_for(stack, url).model_copy(update=changed)
             await migrate(settings, {"inventory": MIGRATIONS})
             db = await Database.of_service(settings, "inventory")
-            with _service(settings, stand_in.token) as process:
+            with service_process("inventory", settings, stand_in.token) as process:
                 fleet = Fleet(db, stand_in, psutil.Process(process.pid))
                 await fleet.sync(None)
                 yield fleet
@@ -195,23 +192,3 @@ async def _fleet(stack: Stack, *, droplets: int, others: int = 0) -> AsyncIterat
     finally:
         await admin.execute(f"drop database {name} with (force)")
         await admin.close()
-
-
-@contextmanager
-def _service(settings: Settings, token: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-        "KAFKA_BOOTSTRAP_SERVERS": ",".join(settings.kafka_bootstrap_servers),
-        "KAFKA_PREFIX": settings.kafka_prefix,
-        "DO_API_URL": settings.do_api_url,
-        "DO_RATE_LIMIT": str(settings.do_rate_limit),
-        "DO_API_TOKEN": token,
-        "LOG_LEVEL": "WARNING",
-    }
-    command = [sys.executable, "-m", "cli.main", "run", "inventory"]
-    with subprocess.Popen(command, cwd=_CHECKOUT, env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()

@@ -10,12 +10,9 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import os
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -30,6 +27,7 @@ import asyncpg
 import psutil
 
 from bench.report import Figure, Report, middle
+from bench.serving import service_process
 from contracts.billing import IngestInvoice, OfSummary
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.stack import Stack
@@ -65,6 +63,7 @@ async def run(stack: Stack) -> Report:
         async with _world(stack) as world:
             typed = [(await world.ingest(file), await world.copy(file, _TYPED)) for _ in range(_ROUNDS)]
             texts = [(await world.ingest(file), await world.copy_texts(file)) for _ in range(3)]
+            again = await world.ingest_again(file)
             with_ids = await world.ingest(file, _items(file))
             ours, peer = middle(typed)
             of_texts = middle(texts)
@@ -81,6 +80,7 @@ async def run(stack: Stack) -> Report:
             f"lines of {LINES:,} that mean one of {RESOURCES:,} resources": matched,
             "the ratio to csv + COPY into a table of texts": round(of_texts[1] / of_texts[0], 2),
             "lines/s with the id of a resource for every line": round(LINES / with_ids),
+            "seconds of an ingest that replaces as many lines by others": round(again, 1),
             "seconds of the service from the command to its outcome": round(seconds, 1),
             "rounds, of which the middle one counts": _ROUNDS,
         },
@@ -138,6 +138,15 @@ class World:
     async def ingest(self, file: Path, items: Items | None = None) -> float:
         """Seconds of the transaction that takes the lines in, with its commit, where there are none yet."""
         await self._empty()
+        return await self._replace(file, items or Items())
+
+    async def ingest_again(self, file: Path) -> float:
+        """The same, where there are lines already, each of another amount."""
+        await self.ingest(file)
+        await self.db.pool.execute("update cloud_cost_lines set amount = amount + 1")
+        return await self._replace(file, Items())
+
+    async def _replace(self, file: Path, items: Items) -> float:
         with file.open("rb") as raw:
             told = Fetched(
                 raw, "", items or Items(), OfSummary.model_validate(dict.fromkeys(OfSummary.model_fields, 0))
@@ -196,7 +205,7 @@ class World:
         async with self.stand_in.control() as control:
             await control.change_invoice(self.invoice_uuid, lines=[], csv=text)
         await self._empty()
-        with _service(self.settings, self.stand_in.token) as process:
+        with service_process("billing", self.settings, self.stand_in.token) as process:
             measured = psutil.Process(process.pid)
             await self._settled(measured)
             started = time.perf_counter()
@@ -291,23 +300,3 @@ async def _populated(db: Database, invoice_uuid: str) -> UUID:
         invoice_uuid,
     )
     return id
-
-
-@contextmanager
-def _service(settings: Settings, token: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-        "KAFKA_BOOTSTRAP_SERVERS": ",".join(settings.kafka_bootstrap_servers),
-        "KAFKA_PREFIX": settings.kafka_prefix,
-        "DO_API_URL": settings.do_api_url,
-        "DO_RATE_LIMIT": str(settings.do_rate_limit),
-        "DO_API_TOKEN": token,
-        "LOG_LEVEL": "WARNING",
-    }
-    command = [sys.executable, "-m", "cli.main", "run", "billing"]
-    with subprocess.Popen(command, cwd=_CHECKOUT, env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()

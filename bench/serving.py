@@ -1,4 +1,4 @@
-"""What the gateway's benchmarks stand on: servers as processes of their own, a database, and load on them."""
+"""What benchmarks stand on: servers as processes of their own, a database, and load on them."""
 
 from __future__ import annotations
 
@@ -96,6 +96,27 @@ def server(command: list[str], settings: Settings, port: int, path: str) -> Iter
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+@contextmanager
+def service_process(name: str, settings: Settings, token: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A service as `arcadia run` runs it, with the provider's token, until the block ends."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "KAFKA_BOOTSTRAP_SERVERS": ",".join(settings.kafka_bootstrap_servers),
+        "KAFKA_PREFIX": settings.kafka_prefix,
+        "DO_API_URL": settings.do_api_url,
+        "DO_RATE_LIMIT": str(settings.do_rate_limit),
+        "DO_API_TOKEN": token,
+        "LOG_LEVEL": "WARNING",
+    }
+    command = [sys.executable, "-m", "cli.main", "run", name]
+    with subprocess.Popen(command, cwd=_CHECKOUT, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def _wait(url: str) -> None:
