@@ -125,6 +125,16 @@ async def list_sets(views: Views, wanted: Lines) -> list[Row]:
         return await conn.fetch(query, wanted.period, wanted.invoice_id)
 
 
+async def fetch_superseded(views: Views, invoice_id: UUID, ingest: int, after: int, limit: int) -> list[Row]:
+    """The next lines of a set that was replaced."""
+    query = """
+        select * from billing.v1_all_superseded_cost_lines
+        where invoice_id = $1 and ingest = $2 and line > $3 order by line limit $4
+        """
+    async with views.operator.connection() as conn:
+        return await conn.fetch(query, invoice_id, ingest, after, limit)
+
+
 async def list_outside_credits(views: Views, period: date) -> list[Row]:
     """Of a month's invoices, the credits that are in the summary and no lines, as lines have them."""
     query = """

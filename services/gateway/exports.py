@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Sequence
+from uuid import UUID
 
 from litestar.response import Stream
 
@@ -40,6 +41,26 @@ COLUMNS = (
 )
 
 
+SUPERSEDED = (
+    "line",
+    "product",
+    "group_description",
+    "description",
+    "hours",
+    "starts_at",
+    "ends_at",
+    "amount",
+    "project_name",
+    "category",
+    "kind",
+    "provider_resource_id",
+    "resource_id",
+    "matched_by",
+    "unmatched",
+    "superseded_at",
+)
+
+
 class Replaced(Exception):
     """Lines were replaced while they were sent: what was sent is no whole file, and its reader is told by its end."""
 
@@ -61,6 +82,15 @@ async def read(
         after = rows[-1]["invoice_id"], rows[-1]["line"]
     if await billing_store.list_sets(views, wanted) != sets:
         raise Replaced("the lines were replaced while they were sent; ask again")
+
+
+async def read_superseded(views: Views, invoice_id: UUID, ingest: int) -> AsyncIterator[bytes]:
+    """A file of the lines that an invoice had once, a page at a time; None of them: the header alone."""
+    yield encoded([SUPERSEDED])
+    after = 0
+    while rows := await billing_store.fetch_superseded(views, invoice_id, ingest, after, PAGE):
+        yield encoded([[row[name] for name in SUPERSEDED] for row in rows])
+        after = rows[-1]["line"]
 
 
 async def stream(parts: AsyncIterator[bytes], name: str) -> Stream:

@@ -320,3 +320,24 @@ async def test_credits_that_are_no_lines_are_a_row_of_focus(
     ]
     plain = [json.loads(each) for each in {json.dumps([row["ServiceName"], row["ServiceCategory"]]) for row in rows}]
     assert len(plain) == len({name for name, _ in plain})
+
+
+async def test_the_lines_of_before_are_there_to_be_looked_at(
+    billing: Billing, callers: tuple[httpx.AsyncClient, httpx.AsyncClient]
+) -> None:
+    operator, tenant = callers
+    id = await billing.only(line("web-01 (s-1vcpu-1gb)", "6.00"), line("web-02 (s-1vcpu-1gb)", "5.00"))
+    await billing.ingested(id)
+    uuid = (await billing.invoice())["invoice_uuid"]
+    await billing.provider.change_invoice(uuid, lines=[line("web-01 (s-1vcpu-1gb)", "7.00")])
+    await billing.fetch("update cloud_invoices set amount_cents = 700 where id = $1", id)
+    await billing.ingested(id)
+    path = f"{INVOICES}/{id}/superseded"
+    rows = list(csv.DictReader(io.StringIO((await operator.get(f"{path}/1")).text)))
+    assert [(row["line"], row["description"], row["amount"], row["unmatched"]) for row in rows] == [
+        ("1", "web-01 (s-1vcpu-1gb)", "6.00", "unknown_resource"),
+        ("2", "web-02 (s-1vcpu-1gb)", "5.00", "unknown_resource"),
+    ]
+    assert len((await operator.get(f"{path}/2")).text.splitlines()) == 1
+    assert (await operator.get(f"{path}/0")).status_code == 422
+    assert (await tenant.get(f"{path}/1")).status_code == 403

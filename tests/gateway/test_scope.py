@@ -72,6 +72,9 @@ def filled(path: str, world: World, of: str) -> str:
         "{plan_version_id}": world.fleet.draft,
         "{code}": "studio",
         "{operation_id}": UUID(int=1),
+        "{invoice_id}": UUID(int=1),
+        "{line}": 1,
+        "{ingest}": 1,
     }
     for name, id in ids.items():
         path = path.replace(name, str(id))

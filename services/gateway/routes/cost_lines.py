@@ -205,6 +205,20 @@ async def download_focus(
     return await exports.stream(focus.read(request.gateway.views, first_day), f"focus-{period[:7]}.csv")
 
 
+@get(
+    "/invoices/{invoice_id:uuid}/superseded/{ingest:int}",
+    opt=OPERATORS,
+    responses=ALWAYS | {200: _A_FILE, 403: FORBIDDEN, 422: INVALID},
+)
+async def download_superseded(request: ApiRequest, invoice_id: FromPath[UUID], ingest: LineNumber) -> Stream:
+    """Download the lines that an invoice had after an earlier ingest, where those that came after it are others.
+
+    They are kept for three years. A set that the next one repeated is not kept: then there is but the header.
+    """
+    parts = exports.read_superseded(request.gateway.views, invoice_id, ingest)
+    return await exports.stream(parts, f"superseded-{invoice_id}-{ingest}.csv")
+
+
 @put(
     "/invoices/{invoice_id:uuid}/lines/{line:int}/assignment",
     opt=OPERATORS,
@@ -239,6 +253,13 @@ async def unassign_cost_line(
 
 router = Routes(
     "/billing",
-    route_handlers=[list_cost_lines, download_cost_lines, download_focus, assign_cost_line, unassign_cost_line],
+    route_handlers=[
+        list_cost_lines,
+        download_cost_lines,
+        download_focus,
+        download_superseded,
+        assign_cost_line,
+        unassign_cost_line,
+    ],
     tags=["billing"],
 )
