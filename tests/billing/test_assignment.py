@@ -102,9 +102,13 @@ async def test_an_assignment_finds_its_line_again_in_another_file(billing: Billi
         ("1.00", None), ("6.00", None), ("9.99", "assigned"), ("5.00", "assigned"),
     ]  # fmt: skip
 
-    await billing.provider.change_invoice(uuid, lines=moved[:2])
+    strangers = [line(f"stranger-{n} (1gb)", "6.00") for n in range(4)]  # in the place of those that are assigned
+    await billing.provider.change_invoice(uuid, lines=[*moved[:2], *strangers])
     assert (await billing.ingested(id))["invoice"]["assigned"] == 0
-    assert [by for *_, by, _ in await meant(billing)] == [None, None]
+    assert [by for *_, by, _ in await meant(billing)] == [None] * 6
+    for deployment, assigned in ((SHOP, 1), (None, 0)):
+        outcome = await billing.ask(AssignCostLine(invoice_id=id, line=1, deployment_id=deployment))
+        assert (outcome.result or {})["invoice"]["assigned"] == assigned
 
     await billing.provider.change_invoice(uuid, lines=moved)
     assert (await billing.ingested(id))["invoice"]["assigned"] == 2
@@ -139,3 +143,14 @@ async def test_a_line_whose_invoice_is_being_ingested_cannot_be_assigned_just_th
         await conn.execute("select from cloud_invoices where id = $1 for update", id)
         outcome = await billing.ask(AssignCostLine(invoice_id=id, line=1, deployment_id=SHOP))
     assert (outcome.status, outcome.code) == ("refused", "invoice_busy")
+
+
+async def test_of_what_was_said_of_a_line_only_the_last_word_follows_it(billing: Billing) -> None:
+    id = await three(billing)
+    await billing.ask(AssignCostLine(invoice_id=id, line=1, resource_id=WEB.id))
+    await billing.ask(AssignCostLine(invoice_id=id, line=1, deployment_id=SHOP))
+    uuid = (await billing.invoice())["invoice_uuid"]
+    await billing.provider.change_invoice(uuid, lines=[line("new (1gb)", "1.00"), line("old (512mb)", "5.00")])
+    assert (await billing.ingested(id))["invoice"]["assigned"] == 1
+    words = await billing.fetch("select line, deployment_id from cost_line_assignments order by assigned_at")
+    assert [tuple(each) for each in words] == [(1, None), (2, SHOP)]

@@ -64,6 +64,11 @@ def test_of_two_times_the_later_one_is_the_greater_as_written(one: datetime, oth
     assert (copying.time(one) < copying.time(other)) is (one < other)
 
 
+@pytest.mark.parametrize("size", [1, 1022, 1023, 1024, 1025, 100_000])
+def test_a_text_of_any_length_says_its_length(size: int) -> None:
+    assert copying.text("a" * size) == size.to_bytes(4) + b"a" * size
+
+
 def test_what_cannot_be_stored_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be stored"):
         copying.text("a\x00b")

@@ -6,8 +6,11 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from contracts.billing import INVOICES, AssignCostLine, DiscoverInvoices, IngestInvoice, PushInvoice
 from contracts.message import Envelope
+from services.billing import upkeep
 from services.billing.app import service
 from shared.bus import tail
 from shared.republish import republish
@@ -101,3 +104,26 @@ async def test_a_refused_push_of_what_finance_has_leaves_it_pushed(billing: Bill
     assert (await billing.ask(PushInvoice(invoice_id=id, again=True))).code == "finance_refused"
     row = await billing.invoice()
     assert (row["push_status"], row["push_error"]) == ("pushed", None)
+    await billing.finance.arm("status", status=503)
+    (again,) = await billing.send(PushInvoice(invoice_id=id, again=True))
+    await billing.until("exists (select from jobs where put_offs > 0)")
+    assert (await billing.invoice())["push_error"] is None
+    assert (await billing.outcome(again)).status == "ok"
+
+
+async def test_a_refusal_that_is_repeated_is_told_once(billing: Billing) -> None:
+    await billing.finance.arm("status", status=422, count=2)
+    id = await billing.only(WEB)
+    await billing.ingested(id)
+    for _ in range(2):
+        assert (await billing.invoice())["version"] == 3
+        await billing.ask(PushInvoice(invoice_id=id))
+    assert [words(event)[0] for event in await told(billing, id, 3)] == [
+        "invoice-ingested", "invoice-push-failed", "invoice-pushed",
+    ]  # fmt: skip
+
+
+async def test_every_invoice_is_told_again_page_by_page(billing: Billing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_PAGE", 2)
+    await billing.discover()
+    assert await republish(service, billing.db, "ops@arcadia.test") == 137

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -9,8 +11,12 @@ from uuid import UUID
 import pytest
 
 from contracts.billing import DiscoverInvoices, IngestInvoice
+from contracts.money import Currency
 from dev.digitalocean.faults import Fault
+from services.billing import discovery, invoice_store
+from services.billing.domain import Issued
 from shared.ids import uuid7
+from shared.outcome import Meta, Send
 from tests.billing.world import APRIL, Billing, fleet, resource
 
 HEADER = "product,group_description,description,hours,start,end,USD,project_name,category"
@@ -198,7 +204,18 @@ async def test_what_the_provider_does_not_have_yet_is_a_failure_that_says_so(
     assert not await billing.fetch("select from dead_letters")
 
 
-async def test_items_that_cannot_be_read_are_a_failure_that_says_so(billing: Billing) -> None:
+async def test_what_says_nothing_of_an_invoice_is_a_failure_that_says_so(billing: Billing) -> None:
+    id = await billing.only(line("web-01 (s-1vcpu-1gb)", "6.00"))
+    uuid = (await billing.invoice())["invoice_uuid"]
+    await billing.provider.change_invoice(
+        uuid, lines=[line("web-01", "1" + "0" * 40)]
+    )  # no such amount can be added up
+    outcome = await billing.ask(IngestInvoice(invoice_id=id))
+    assert (outcome.code, (outcome.detail or {})["line"]) == ("invoice_unreadable", None)
+    assert "its summary or items" in (await billing.invoice())["ingest_error"]["reason"]
+
+
+async def test_an_answer_that_is_broken_on_its_way_is_asked_for_again(billing: Billing) -> None:
     id = await billing.only(line("web-01 (s-1vcpu-1gb)", "6.00"))
     uuid = (await billing.invoice())["invoice_uuid"]
     await billing.provider.arm(Fault(effect="half_json", count=20, path=f"/v2/customers/my/invoices/{uuid}/summary"))
@@ -231,6 +248,54 @@ async def test_an_invoice_whose_amount_changed_waits_until_it_is_ingested_again(
     await billing.ask(DiscoverInvoices())
     await billing.until("ingest_status = 'ingested' from cloud_invoices where id = $1", id)
     assert (await billing.invoice())["reconciliation"]["status"] == "exact"
+
+
+@pytest.mark.parametrize(("column", "value"), [("number", "'x'"), ("period", "'2026-03-01'")])
+async def test_what_else_the_provider_tells_of_an_invoice_is_corrected(
+    billing: Billing, column: str, value: str
+) -> None:
+    id = await billing.only(line("web-01 (s-1vcpu-1gb)", "6.00"))
+    await billing.ingested(id)
+    before = await billing.invoice()
+    await billing.fetch(f"update cloud_invoices set {column} = {value} where id = $1", id)
+    assert ((await billing.ask(DiscoverInvoices())).result or {})["changed"] == 1
+    await billing.until("ingests = 2 from cloud_invoices where id = $1", id)
+    assert (await billing.invoice())[column] == before[column]
+
+
+async def test_a_list_that_lacks_an_invoice_is_asked_for_again(billing: Billing) -> None:
+    await billing.provider.arm(Fault(effect="total", rows=3, path="/v2/customers/my/invoices"))
+    (command,) = await billing.send(DiscoverInvoices())
+    await billing.until("exists (select from jobs where put_offs > 0)")
+    assert not await billing.fetch("select from cloud_invoices")
+    await billing.provider.disarm()
+    assert (await billing.outcome(command)).status == "ok"
+
+
+async def test_a_walk_that_is_done_twice_sends_the_same_the_newest_first(billing: Billing) -> None:
+    meta = Meta(uuid7(), datetime.now(UTC))
+    month = [Issued("digitalocean", f"u{n}", str(n), date(2026, n, 1), Currency.USD, 1, meta.now) for n in (1, 2, 3)]
+    async with billing.db.transaction() as conn:
+        _, first = await discovery._take_in(month, 0, True, conn, meta)
+        _, again = await discovery._take_in(month, 0, True, conn, meta)
+    sent = [each for each in first if isinstance(each, Send)]
+    ids = [each.command.key() for each in sent]
+    assert ids == sorted(ids, reverse=True)
+    assert [each.id for each in again if isinstance(each, Send)] == [each.id for each in sent]
+    assert len(sent) == 3
+
+
+async def test_an_attempt_keeps_the_hash_of_its_file_and_the_last_word_of_its_command(billing: Billing) -> None:
+    id = await billing.only(csv="")
+    (command,) = await billing.send(IngestInvoice(invoice_id=id))
+    await billing.outcome(command)
+    (made,) = await billing.fetch("select * from ingest_attempts")
+    assert made["file_sha256"] == hashlib.sha256(b"").hexdigest()
+    meta = Meta(command, datetime.now(UTC))
+    async with billing.db.transaction() as conn:
+        await invoice_store.insert_attempt(conn, meta, id, error={"code": "x", "reason": "y"})
+    (kept,) = await billing.fetch("select * from ingest_attempts")
+    assert (kept["ingest"], kept["error"]["code"]) == (None, "x")
 
 
 async def test_a_command_that_is_delivered_twice_is_done_once(billing: Billing) -> None:
@@ -288,7 +353,12 @@ async def test_ids_of_the_items_come_before_names(billing: Billing) -> None:
     bearer, renamed = resource("web-01", "11"), resource("called-otherwise-now", "12")
     gone = resource("web-03", "13", deleted=True)
     await billing.tell_resources(
-        bearer, renamed, gone, resource("web-03", "14"), resource("web-04", "15", created_at="2026-05-02T00:00:00Z")
+        bearer,
+        renamed,
+        gone,
+        resource("web-03", "14"),
+        resource("web-04", "15", created_at="2026-05-02T00:00:00Z"),
+        resource("web-05", "16", created_at="2026-04-15T00:00:00Z"),
     )
     id = await billing.only(
         line("WEB-01 (s-1vcpu-1gb)", "1.00"),
@@ -296,6 +366,7 @@ async def test_ids_of_the_items_come_before_names(billing: Billing) -> None:
         line("web-03 (s-1vcpu-1gb)", "3.00", resource_id="13"),
         line("web-01 (s-2vcpu-2gb)", "4.00", resource_id="99"),
         line("web-04 (s-2vcpu-2gb)", "5.00"),
+        line("web-05 (s-2vcpu-2gb)", "6.00"),
     )
     await billing.ingested(id)
     seen = [
@@ -308,10 +379,11 @@ async def test_ids_of_the_items_come_before_names(billing: Billing) -> None:
         (gone.id, "id", "certain", "deleted_resource"),
         (None, None, None, "unknown_resource"),  # another of that name is there, but the id is not its own
         (None, None, None, "unknown_resource"),  # created after the month
+        (resource("web-05", "16").id, "name", "probable", None),  # within it
     ]
-    assert [each["provider_resource_id"] for each in await billing.lines()] == ["11", "12", "13", "99", None]
+    assert [each["provider_resource_id"] for each in await billing.lines()] == ["11", "12", "13", "99", None, "16"]
     (row,) = await billing.fetch("select matched, unmatched from cloud_invoices where id = $1", id)
-    assert (row["matched"], row["unmatched"]) == (2, {"deleted_resource": 1, "unknown_resource": 2})
+    assert (row["matched"], row["unmatched"]) == (3, {"deleted_resource": 1, "unknown_resource": 2})
 
 
 async def test_a_line_is_exactly_what_the_file_says(billing: Billing) -> None:

@@ -113,6 +113,29 @@ def test_two_of_one_name_and_time_are_not_told_apart_though_one_alone_is_there()
     assert (match.resource_id, match.unmatched) == (None, Unmatched.AMBIGUOUS_NAME)
 
 
+def test_an_item_is_known_by_its_group_too_and_by_the_end_of_its_last_day() -> None:
+    items, cluster = Items(), there(ResourceKind.KUBERNETES_CLUSTER, "called-otherwise", "u")
+    told = {"product": "Kubernetes Clusters", "description": "3 nodes"}
+    items.add(told | {"group_description": "k8s", "resource_uuid": "u"})
+    items.add(told | {"group_description": "other", "resource_uuid": "v"})
+    (match,) = matched([("Kubernetes Clusters", "k8s", "3 nodes")], [cluster], items)
+    assert (match.resource_id, match.matched_by) == (cluster.id, "id")
+
+    items, first, second = Items(), there(ResourceKind.DROPLET, "web", "1"), there(ResourceKind.DROPLET, "web", "2")
+    for id, end in (("1", "2026-04-30T23:59:59Z"), ("2", "2026-04-15T00:00:00Z")):
+        items.add({"product": "Droplets", "description": "web (1gb)", "resource_id": id,
+                   "start_time": "2026-04-01T00:00:00Z", "end_time": end})  # fmt: skip
+    (match,) = matched([("Droplets", "", "web (1gb)")], [first, second], items)
+    assert match.resource_id == first.id
+
+
+def test_an_item_of_what_means_no_single_resource_changes_nothing() -> None:
+    items = Items()
+    items.add({"product": "Spaces", "description": "x", "resource_id": "7"})
+    (match,) = matched([("Spaces", "", "x")], [], items)
+    assert (match.provider_resource_id, match.unmatched) == (None, Unmatched.ACCOUNT_LEVEL)
+
+
 def test_an_id_may_be_a_uuid() -> None:
     items, volume = Items(), there(ResourceKind.VOLUME, "data", "506f78a4")
     items.add({"product": "Volumes", "description": "called-otherwise (nyc3) 1GB", "resource_uuid": "506f78a4"})

@@ -123,6 +123,8 @@ async def test_the_invoices_of_years_are_taken_in_matched_reconciled_and_pushed(
 
     again = await shown(operator, f"{INVOICES}/{april['id']}/ingest", f"{one}/ingest", "POST")
     assert (again["invoice"]["ingests"], again["changes"]["repriced"]) == (2, 0)
+    attempts = (await shown(operator, f"{INVOICES}/{april['id']}", one))["attempts"]
+    assert [(each["ingest"], each["actor"]) for each in attempts] == [(2, "ops@arcadia.test"), (1, "ops@arcadia.test")]
     await billing.until("push_status = 'pushed' from cloud_invoices where id = $1", april["id"])
     pushed = await shown(operator, f"{INVOICES}/{april['id']}/push", f"{one}/push", "POST")
     assert (pushed["action"], pushed["invoice"]["push_status"]) == ("updated", "pushed")
@@ -139,8 +141,16 @@ async def test_lists_are_filtered_and_paged(
     assert len(whole) == 137
     assert [each["period"] for each in whole] == sorted((each["period"] for each in whole), reverse=True)
     assert await paged(operator, INVOICES, "invoices", limit=50) == whole
-    for params, count in (({"push": "failed"}, 0), ({"ingest": "ingested"}, 137), ({"period": "2014-12"}, 1)):
-        assert (await shown(operator, INVOICES, params=params))["count"] == count
+    await billing.fetch("update cloud_invoices set push_status = 'failed' where period < '2015-02-01'")
+    failed = 'ingest_status = \'failed\', ingest_error = \'{"code": "x", "reason": "y"}\''
+    await billing.fetch(f"update cloud_invoices set {failed} where period < '2015-01-01'")
+    for params, count in (
+        ({"push": "failed"}, 2), ({"push": "pushed"}, 135), ({"ingest": "ingested"}, 136), ({"ingest": "failed"}, 1),
+        ({"period": "2014-12"}, 1),
+    ):  # fmt: skip
+        assert (await shown(operator, INVOICES, params=params))["count"] == count, params
+    assert (await shown(operator, INVOICES, params={"limit": 1, "period": "2014-12"}))["next"] is None
+    assert (await shown(operator, LINES, params={"limit": 33, "period": "2026-04"}))["next"] is None
 
     every = await paged(operator, LINES, "cost_lines", limit=100)
     assert len(every) == len(await billing.fetch("select from cloud_cost_lines"))
@@ -200,6 +210,8 @@ async def test_lines_are_downloaded_as_a_csv_and_as_focus_to_the_cent(
         assert bool(row["ResourceId"]) is bool(row["ResourceType"]) is bool(row["ResourceName"])
         assert row["ChargePeriodStart"] < row["ChargePeriodEnd"] <= row["BillingPeriodEnd"] == "2026-05-01T00:00:00Z"
     assert sum(1 for row in rows if row["ResourceId"]) == 6
+    quantities = {row["x_Product"]: (row["PricingQuantity"], row["PricingUnit"]) for row in rows}
+    assert (quantities["Droplet Backups"], quantities["Spaces Subscription"]) == (("5.0", "Units"), ("1.0", "Months"))
 
 
 NEVER_NULL = (
@@ -245,6 +257,7 @@ async def test_costs_are_the_operators_alone_and_bad_input_is_named(
         ("GET", INVOICES), ("GET", f"{INVOICES}/{id}"), ("GET", LINES), ("GET", f"{LINES}.csv"),
         ("GET", f"{FOCUS}?period=2026-04"), ("POST", f"{INVOICES}/discover"), ("POST", f"{INVOICES}/{id}/ingest"),
         ("POST", f"{INVOICES}/{id}/push"), ("DELETE", f"{INVOICES}/{id}/lines/1/assignment"),
+        ("PUT", f"{INVOICES}/{id}/lines/1/assignment"),
     ):  # fmt: skip
         assert (await tenant.request(method, path)).status_code == 403, path
     for path in (
@@ -298,6 +311,7 @@ async def test_credits_that_are_no_lines_are_a_row_of_focus(
         line("more", "2.00", product="Oddities", hours="3"),
     )
     await billing.ingested(await billing.only(*lines, credits="-1.50"))
+    assert len((await operator.get(FOCUS, params={"period": "2026-03"})).text.splitlines()) == 1
     rows = list(csv.DictReader(io.StringIO((await operator.get(FOCUS, params={"period": "2026-04"})).text)))
     shown_rows = [
         (row["BilledCost"], row["ChargeCategory"], row["ChargeFrequency"], row["PricingQuantity"], row["PricingUnit"])

@@ -6,13 +6,16 @@ import json
 import logging
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from contracts.billing import DiscoverInvoices, IngestInvoice, PushInvoice
 from dev.digitalocean.running import RunningStandIn
 from dev.finance.running import RunningFinance
+from services.billing import push
 from services.billing.domain import is_tax
+from services.billing.finance import FinanceAway, _taken
 from shared.config import Settings
 from tests.billing.test_invoices import line
 from tests.billing.world import Billing, at, world
@@ -194,11 +197,35 @@ async def test_without_a_secret_nothing_is_sent_to_finance_and_it_is_said(
 
 @pytest.mark.parametrize("status", [403, 408, 425, 429])
 async def test_what_finance_answers_is_refusal_or_asks_for_patience(billing: Billing, status: int) -> None:
-    await billing.finance.arm("status", status=status)
+    await billing.finance.arm("status", status=status, count=2)
     id = await billing.only(*LINES)
     await billing.ask(IngestInvoice(invoice_id=id))
     await billing.until("push_error is not null from cloud_invoices where id = $1", id)
     assert (await billing.invoice())["push_status"] == ("failed" if status == 403 else "pending")
+    if status == 403:
+        assert (await billing.ask(PushInvoice(invoice_id=id))).code == "finance_denied_access"
+
+
+async def test_what_was_read_too_long_ago_is_not_sent(billing: Billing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push, "_FRESH_S", -1.0)
+    id = await billing.only(*LINES)
+    await billing.ask(IngestInvoice(invoice_id=id))
+    await billing.until("exists (select from jobs where put_offs > 1)")
+    assert not await billing.finance.requests()
+    monkeypatch.undo()
+    await billing.until("push_status = 'pushed' from cloud_invoices where id = $1", id)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"invoice": {"id": 1}}', b'{"action": "created", "invoice": 3}']
+)
+def test_what_is_no_answer_of_finances_is_waited_out(body: bytes) -> None:
+    with pytest.raises(FinanceAway, match="cannot be read"):
+        _taken(httpx.Response(200, content=body))
+
+
+def test_what_finance_says_of_an_invoice_may_lack_its_id() -> None:
+    assert _taken(httpx.Response(200, content=b'{"action": "updated"}')) == ("updated", None)
 
 
 @pytest.mark.parametrize(

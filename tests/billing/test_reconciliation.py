@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.billing import OfItems, OfLines, OfSummary, Reconciliation
-from services.billing.domain import invoices_of, month_after, reconcile, summary_of, tax_cents, why_cut_off
+from services.billing.domain import created_at, invoices_of, month_after, reconcile, summary_of, tax_cents, why_cut_off
 
 
 def told(amount: int, charges: int, overages: int, taxes: int, credits: int) -> OfSummary:
@@ -61,6 +61,10 @@ def test_what_agrees_to_the_cent_is_exact() -> None:
         ({"amount": 8542, "summary": told(8542, 7902, 0, 790, -150)}, ("explained", [("lines", -150, True)])),
         ({"summary": told(8692, 7902, 10, 790, 0)}, ("differs", [("summary_parts", -10, False)])),
         ({"tax": 800}, ("explained", [("tax", -10, True)])),
+        (
+            {"lines": 8691, "items": None, "summary": told(8692, 7902, 10, 790, 0)},
+            ("differs", [("lines", 1, False), ("summary_parts", -10, False)]),
+        ),
         ({"items": 9000}, ("differs", [("items", 308, False)])),
     ],
 )
@@ -90,6 +94,7 @@ CREDITED = told(8542, 7902, 0, 790, -150)
         ({"count": 32, "lines": 8691}, True, True),  # a cent may be rounding, but a line is missing
         ({"count": 32}, True, False),  # what is missing is free
         ({"count": 32, "lines": 8600}, True, True),
+        ({"items": 9000}, True, False),
         ({"lines": 8600, "items": None}, True, False),  # it does not add up, and nobody knows why
         ({"lines": 8600, "items": None}, False, True),
         ({"amount": 8542, "summary": CREDITED}, False, False),
@@ -118,6 +123,7 @@ def test_invoices_are_those_of_the_history_with_the_months_of_the_list() -> None
         row(invoice_uuid="c", date="2026-01-01T00:30:00Z", amount="-0.50"),
         {"type": "Payment", "amount": "-1.00", "date": "2026-05-01T09:00:00Z"},
         row(invoice_uuid="a"),
+        row(invoice_uuid="p", type="Payment"),
     ]
     listed = [{"invoice_uuid": "a", "invoice_period": "2026-03"}, {"invoice_uuid": "z", "invoice_period": "2026-02"}]
     issued, unreadable = invoices_of(
@@ -151,3 +157,17 @@ def test_the_month_after(month: str, after: str) -> None:
 def test_what_is_no_summary_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"amount|summary"):
         summary_of(body)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "time"),
+    [
+        ({"created_at": "2026-01-01T00:00:00Z"}, datetime(2026, 1, 1, tzinfo=UTC)),
+        ({"created_at": "2026-01-01T00:00:00"}, None),
+        ({"created_at": "long ago"}, None),
+        ({"created_at": None}, None),
+        ({}, None),
+    ],
+)
+def test_when_a_resource_was_created_is_known_where_it_says_so(attrs: dict[str, Any], time: datetime | None) -> None:
+    assert created_at(attrs) == time

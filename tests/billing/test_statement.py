@@ -225,6 +225,17 @@ def test_a_byte_order_mark_may_stand_before_a_header_in_quotes() -> None:
     assert len(read(f"\ufeff{quoted}\n{LINE}\n")) == 1
 
 
+def test_blank_lines_are_no_lines_of_the_invoice_and_names_may_stand_between_blanks() -> None:
+    assert [line.ordinal for line in read(f"{HEADER}\n{LINE}\n\n{LINE}\n{LINE}\n", size=2)] == [1, 2, 3]
+    assert len(read(HEADER.replace(",", " , ") + f"\n{LINE}\n")) == 1
+
+
+def test_a_line_within_quotes_may_end_in_any_way() -> None:
+    for end in ("\n", "\r", "\r\n"):
+        quoted = LINE.replace("tenant-acme", f'"tenant{end}acme"')
+        assert refused(f"{HEADER}\n{quoted}\n{LINE.replace('$20.00', 'free')}\n").line == 4
+
+
 def test_a_line_may_have_an_end_and_no_beginning() -> None:
     (line,) = read(f"{HEADER}\n{LINE.replace('2026-04-01 00:00:00 +0000', '')}\n")
     assert (line.starts_at, line.ends_at) == (None, MAY)

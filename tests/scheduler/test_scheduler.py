@@ -192,3 +192,20 @@ def test_what_is_declared_is_complete() -> None:
         assert declared.command(slot).TOPIC
     (sync,) = (declared for declared in SCHEDULES if declared.name == "sync-inventory")
     assert (sync.after(NOON).minute, sync.catch_up, sync.expires) == (15, "latest", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("poll-balance", "12:07", "13:07"),
+        ("sync-inventory", "12:15", "13:15"),
+        ("discover-invoices", "02:23", "02:23"),
+        ("roll-periods", "00:05", "00:05"),
+    ],
+)
+def test_each_schedule_has_its_times(name: str, first: str, second: str) -> None:
+    (declared,) = (each for each in SCHEDULES if each.name == name)
+    one = declared.after(NOON)
+    two = declared.after(one)
+    assert (f"{one:%H:%M}", f"{two:%H:%M}") == (first, second)
+    assert two - one == timedelta(hours=24 if first == second else 1)

@@ -18,7 +18,7 @@ from contracts.kinds import ResourceKind
 from contracts.money import Currency
 from services.gateway import billing_store, exports, focus
 from services.gateway.billing_store import Lines
-from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, answer
+from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, NOT_FOUND, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, LINE_CURSOR, after_line
@@ -208,7 +208,7 @@ async def download_focus(
 @get(
     "/invoices/{invoice_id:uuid}/superseded/{ingest:int}",
     opt=OPERATORS,
-    responses=ALWAYS | {200: _A_FILE, 403: FORBIDDEN, 422: INVALID},
+    responses=ALWAYS | {200: _A_FILE, 403: FORBIDDEN, 404: NOT_FOUND, 422: INVALID},
 )
 async def download_superseded(request: ApiRequest, invoice_id: FromPath[UUID], ingest: LineNumber) -> Stream:
     """Download the lines that an invoice had after an earlier ingest, where those that came after it are others.
