@@ -30,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="default: all")
     parser.add_argument("--json", action="store_true", help="print one JSON object per benchmark, nothing else")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.json")
+    parser.add_argument("--write", action="store_true", help="write these into docs/benchmarks.md and benchmarks.json")
     chosen = parser.parse_args()
     say = (lambda _: None) if chosen.json else (lambda text: print(text, flush=True))
     reports = []
@@ -53,19 +53,28 @@ def _table(report: dict[str, Any]) -> str:
         met = "yes" if f["met"] else "no"
         lines.append(f"| {f['name']} | {f['ours']:,} {f['unit']} | {beside} | {f['ratio']} | {bar} | {met} |")
     notes = "; ".join(f"{name}: {value}" for name, value in report["notes"].items())
-    return "\n".join([*lines, "", notes and f"{notes}.", ""])
+    return "\n".join([*lines, "", f"{notes}; {_where(report)}." if notes else f"{_where(report)}.", ""])
+
+
+def _where(report: dict[str, Any]) -> str:
+    machine = report["machine"]
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, {report['at']}"
+    )
 
 
 def _write(reports: list[dict[str, Any]]) -> None:
-    machine = reports[0]["machine"]
+    """Into the documents, beside those of other runs: a figure and its peer's are always of one."""
+    file = _DOCS / "benchmarks.json"
+    known = {report["name"]: report for report in json.loads(file.read_text())} if file.exists() else {}
+    known |= {report["name"]: report for report in reports}
+    kept = [known[name] for name in BENCHMARKS if name in known]
     head = (
         "# Benchmarks\n\nWritten by `make bench`; the same figures as JSON: `benchmarks.json`. Ours and the peer's "
-        "come from one run on one machine, servers and all; only the ratios travel to another.\n\n"
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, "
-        f"{reports[0]['at']}.\n"
+        "come from one run on one machine, servers and all; only the ratios travel to another.\n"
     )
-    _DOCS.joinpath("benchmarks.md").write_text("\n".join([head, *map(_table, reports)]))
-    _DOCS.joinpath("benchmarks.json").write_text(json.dumps(reports, indent=2) + "\n")
+    _DOCS.joinpath("benchmarks.md").write_text("\n".join([head, *map(_table, kept)]))
+    file.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 if __name__ == "__main__":

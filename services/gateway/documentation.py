@@ -91,6 +91,7 @@ CONFLICT = problem(409, "expired", "The state of things does not allow it.")
 TOO_LARGE = problem(413, "body_too_large", "The body is larger than 1 MiB.")
 INVALID = problem(422, "validation_failed", "Some values cannot be used; see `errors`.", errors=[_INVALID])
 PROVIDER = problem(502, "provider_denied_access", "The provider does not accept our token; an operator must mend it.")
+FINANCE = problem(502, "finance_denied_access", "Finance does not accept our token; an operator must mend it.")
 FAILED = problem(500, "command_failed", "It was accepted and could not be carried out; an operator can replay it.")
 
 ALWAYS: dict[int, ResponseSpec] = {

@@ -7,7 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import get, post
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 from pydantic import BaseModel, Field
 
@@ -23,7 +23,7 @@ from contracts.billing import (
     Reconciliation,
 )
 from services.gateway import billing_store
-from services.gateway.documentation import ALWAYS, FORBIDDEN, INVALID, NOT_FOUND, PROVIDER, answer
+from services.gateway.documentation import ALWAYS, FINANCE, FORBIDDEN, INVALID, NOT_FOUND, PROVIDER, answer
 from services.gateway.gateway import ApiRequest
 from services.gateway.operations import submit
 from services.gateway.paging import LIMIT, after
@@ -43,6 +43,12 @@ Month = Annotated[
         required=False,
     ),
 ]
+
+
+Ingest = Annotated[
+    IngestStatus | None, QueryParameter(description="How the newest attempt at their file ended.", required=False)
+]
+Push = Annotated[PushStatus | None, QueryParameter(description="Whether finance has them as they are.", required=False)]
 
 
 def month(text: str | None) -> date | None:
@@ -178,8 +184,8 @@ async def list_invoices(
     *,
     request: ApiRequest,
     period: Month = None,
-    ingest: FromQuery[IngestStatus | None] = None,
-    push: FromQuery[PushStatus | None] = None,
+    ingest: Ingest = None,
+    push: Push = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> ASGIResponse:
@@ -251,7 +257,7 @@ async def ingest_invoice(request: ApiRequest, invoice_id: FromPath[UUID], key: K
     responses=write(
         answer(PushedAnswer, "Pushed.", {"invoice": INVOICE, "action": "updated"}), "not_ingested", "finance_refused"
     )
-    | {502: PROVIDER},
+    | {502: FINANCE},
 )
 async def push_invoice(request: ApiRequest, invoice_id: FromPath[UUID], key: Key = None) -> ASGIResponse:
     """Send an invoice to finance, also where it has it already."""
