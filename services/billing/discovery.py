@@ -65,16 +65,17 @@ async def _take_in(
         else InvoiceChanged(invoice=state_of(row), before_cents=row["before_cents"])
         for row in sorted(rows, key=lambda row: row["id"])
     ]
+    # What changed is ingested again even if an ingest that is under way comes to its end with the file of before.
+    changed = {row["id"] for row in rows if row["before_cents"] is not None}
     # The newest first: they are waited for. (Derived ids: a walk that is done twice sends the same.)
     ingests = [
-        Send(IngestInvoice(invoice_id=id), id=derived_id("ingest", id, meta.message_id))
+        Send(IngestInvoice(invoice_id=id, again=id in changed), id=derived_id("ingest", id, meta.message_id))
         for id in sorted(await store.list_to_ingest(conn), reverse=True)
     ]
     pushes = [
         Send(PushInvoice(invoice_id=id), id=derived_id("push", id, meta.message_id))
         for id in (sorted(await store.list_to_push(conn), reverse=True) if pushable else [])
     ]
-    changed = sum(row["before_cents"] is not None for row in rows)
     count = await store.count_invoices(conn)
-    found = _Found(count, len(rows) - changed, changed, unreadable, len(ingests), len(pushes))
+    found = _Found(count, len(rows) - len(changed), len(changed), unreadable, len(ingests), len(pushes))
     return found, [*events, *ingests, *pushes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -244,6 +245,8 @@ async def test_an_invoice_whose_amount_changed_waits_until_it_is_ingested_again(
     await billing.until("ingest_status = 'failed' from cloud_invoices where id = $1", id)
     row = await billing.invoice()
     assert (row["amount_cents"], row["reconciliation"], row["ingests"]) == (700, None, 1)
+    asked = [json.loads(each["envelope"])["data"] for each in await billing.fetch("select envelope from jobs")]
+    assert {"invoice_id": str(id), "again": True} in asked
     await billing.provider.disarm()
     await billing.ask(DiscoverInvoices())
     await billing.until("ingest_status = 'ingested' from cloud_invoices where id = $1", id)
