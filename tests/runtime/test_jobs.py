@@ -247,6 +247,25 @@ async def test_a_job_that_ignores_its_time_keeps_its_lease(probe: Probe) -> None
     assert (runs["all"], await probe.effects("long job")) == (1, ["once"])
 
 
+async def test_a_job_keeps_its_lease_during_a_transaction_that_lasts_longer(probe: Probe) -> None:
+    """Its transaction holds the row, so that nobody takes it over, and does not keep the lease from being renewed."""
+    runs: Counter[str] = Counter()
+
+    async def long(errand: Errand, run: JobRun[None]) -> None:
+        runs["all"] += 1
+
+        async def work(conn: Connection, meta: Meta) -> Outcome:
+            await conn.execute("select pg_sleep(4)")
+            return await note(errand, conn, meta)
+
+        await run.apply(work)
+
+    probe.acts["long work"] = long
+    (id,) = await probe.send(Errand(name="long work", note="once"))
+    assert (await probe.outcome(id))["status"] == "ok"
+    assert (runs["all"], await probe.effects("long work")) == (1, ["once"])
+
+
 async def test_contention_under_a_job_is_no_failure_of_its_own(probe: Probe) -> None:
     runs: Counter[str] = Counter()
 
