@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from dev.stack import Stack
 from shared.config import Settings
@@ -34,11 +35,22 @@ def stack() -> Iterator[Stack]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def kafka_admin(stack: Stack) -> AdminClient:
+    """What topics are deleted by."""
+    return AdminClient({"bootstrap.servers": stack.kafka_bootstrap_servers, "log_level": 0})
+
+
 @pytest.fixture
-async def database_url(stack: Stack) -> AsyncIterator[str]:
-    """A fresh, empty database, for one test; dropped after it."""
+async def database_url(stack: Stack, kafka_admin: AdminClient) -> AsyncIterator[str]:
+    """A fresh, empty database, for one test; dropped after it, with the topics of whoever ran on it."""
     url = await new_database(stack)
     yield url
+    if stack.kafka.kind != "mock":
+        # Nobody waits for it. But a broker that has thousands of partitions is busy with nothing else.
+        topics = [name for name in kafka_admin.list_topics(timeout=10).topics if name.startswith(prefix_of(url))]
+        if topics:
+            kafka_admin.delete_topics(topics)
     admin = await asyncpg.connect(stack.database_url)
     with suppress(asyncpg.PostgresError):
         await admin.execute(f'drop database "{urlsplit(url).path[1:]}" with (force)')
@@ -54,12 +66,18 @@ async def new_database(stack: Stack) -> str:
     return urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
 
 
+def prefix_of(database_url: str) -> str:
+    """What the topics of services that run on a database begin with."""
+    return f"{urlsplit(database_url).path[1:]}."
+
+
 def settings_for(stack: Stack, database_url: str) -> Settings:
     """The settings of services that run on this stack, in this database."""
     return Settings(
         database_url=database_url,
         kafka_bootstrap_servers=[stack.kafka_bootstrap_servers],
-        kafka_prefix=f"{urlsplit(database_url).path[1:]}.",
+        kafka_prefix=prefix_of(database_url),
+        kafka_partitions=2,  # as many as are told apart: each costs every test its creation
         kafka_session_timeout_s=6,
         log_format="console",
         log_level="WARNING",

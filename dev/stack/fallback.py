@@ -12,6 +12,7 @@ from typing import Literal
 
 from dev.stack.address import HOST
 from dev.stack.kafka import (
+    AFTER_A_KILL,
     CLUSTER_ID,
     HEAP,
     OLDEST_JAVA,
@@ -44,14 +45,17 @@ class KafkaInDocker(Broker):
         self.label = f"Apache Kafka {kafka_version()} in Docker"
         self.volume = f"arcadia-stack-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
         self.container = home / "container"
+        self._may_have_been_killed = False
 
     def prepare(self) -> None:
         """Forget the id of the last container: Docker insists on writing this file itself."""
+        self._may_have_been_killed = self.container.exists()
         self.container.unlink(missing_ok=True)
 
     def command(self) -> Command:
         """`docker run`: it passes SIGTERM on to the container, which it removes at the end."""
-        settings = SETTINGS | {
+        settings = SETTINGS | (AFTER_A_KILL if self._may_have_been_killed else {})
+        settings |= {
             # The broker calls itself, too, and from inside the container the published port is not there.
             "listeners": "CLIENT://:9092,BROKER://:9094,CONTROLLER://:9093",
             "advertised.listeners": f"CLIENT://{self.url},BROKER://localhost:9094",

@@ -28,6 +28,7 @@ HEAP = ("-Xms128m", "-Xmx512m")
 # Compiling with C1 only and the serial collector: ready in 2.0 s instead of 3.2 s on two cores.
 JVM = (*HEAP, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 PROPERTIES = "server.properties"
+CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 CLUSTER_ID = "arcadia-local-stack--A"
 SETTINGS = {
     "process.roles": "broker,controller",
@@ -47,11 +48,13 @@ SETTINGS = {
     "group.initial.rebalance.delay.ms": 0,
     # Tests kill consumers and want their partitions reassigned within a second or two (default 6000).
     "group.min.session.timeout.ms": 1000,
-    # After a SIGKILL the controller waits for the old registration to expire (default 9000: a start of 12 s).
-    "broker.session.timeout.ms": 1500,
-    "broker.heartbeat.interval.ms": 300,
+    # On a busy machine heartbeats may be seconds late, and a broker that is fenced leads nothing (default 9000).
+    "broker.session.timeout.ms": 60_000,
     "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
 }
+
+# After a SIGKILL the controller waits for the old registration to expire (by default: a start of 12 s).
+AFTER_A_KILL = {"broker.session.timeout.ms": 1500, "broker.heartbeat.interval.ms": 300}
 
 
 class Broker(Server):
@@ -87,7 +90,8 @@ class ApacheKafka(Broker):
         """Fetch the jars if need be, write the configuration, and format the data directory unless it is."""
         fetch_jars()
         # Relative to the working directory: a path may hold what has a meaning in a properties file.
-        settings = SETTINGS | self._addresses() | {"log.dirs": self.data.name}
+        was_killed = self.data.exists() and not (self.data / CLEAN_SHUTDOWN).exists()
+        settings = SETTINGS | (AFTER_A_KILL if was_killed else {}) | self._addresses() | {"log.dirs": self.data.name}
         lines = (f"{key}={value}\n" for key, value in settings.items())
         (self.home / PROPERTIES).write_text("".join(lines))
         if not (self.data / "meta.properties").exists():

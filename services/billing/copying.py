@@ -21,7 +21,6 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _GROUP = 4
 _NEGATIVE = 0x4000
 _INT = Struct("!ii")
-_LENGTHS = [pack("!i", length) for length in range(1024)]
 
 
 def rows(width: int, columns: Sequence[Iterable[bytes]]) -> bytes:
@@ -29,15 +28,28 @@ def rows(width: int, columns: Sequence[Iterable[bytes]]) -> bytes:
     return b"".join(chain.from_iterable(zip(repeat(pack("!h", width)), *columns)))
 
 
+class _Lengths(dict[int, bytes]):
+    """What goes before a text of so many bytes."""
+
+    def __missing__(self, size: int) -> bytes:
+        length = self[size] = pack("!i", size) if size else NULL
+        return length
+
+
+_lengths = _Lengths()
+
+
+def texts(values: Sequence[str]) -> list[bytes]:
+    """Texts; NULL where one is empty. Raises ValueError where one cannot be stored."""
+    if "\x00" in "".join(values):
+        value = next(value for value in values if "\x00" in value)
+        raise ValueError(f"{value!r} has a character that cannot be stored")
+    return [_lengths[len(encoded)] + encoded for encoded in map(str.encode, values)]
+
+
 def text(value: str) -> bytes:
     """A text; NULL where it is empty. Raises ValueError where it cannot be stored."""
-    if not value:
-        return NULL
-    if "\x00" in value:
-        raise ValueError(f"{value!r} has a character that cannot be stored")
-    encoded = value.encode()
-    size = len(encoded)
-    return (_LENGTHS[size] if size < len(_LENGTHS) else pack("!i", size)) + encoded
+    return texts([value])[0]
 
 
 def integers(values: Iterable[int]) -> Iterable[bytes]:

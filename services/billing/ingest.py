@@ -40,7 +40,7 @@ from shared.patience import patience
 from shared.steps import Said, transact
 
 _EXAMPLES = 20
-_ENCODED = Form(copying.text, copying.number, copying.time)
+_ENCODED = Form(copying.text, copying.texts, copying.number, copying.time)
 _REMEMBERED = 50_000
 
 
@@ -124,6 +124,7 @@ async def replace_lines(
     reading = await _copy(invoice, fetched, conn)
     reconciliation = _reconciled(invoice, fetched, reading)
     changes = await _changes(conn, invoice_id, before) if before else None
+    unmatched = reading.unmatched
     row = await invoice_store.mark_ingested(
         conn,
         invoice_id,
@@ -131,8 +132,8 @@ async def replace_lines(
         lines=reading.lines,
         net_cents=reading.cents - reading.tax_cents,
         tax_cents=reading.tax_cents,
-        matched=reading.lines - reading.unmatched.total(),
-        unmatched=dict(sorted(reading.unmatched.items())),
+        matched=reading.lines - unmatched.total(),
+        unmatched=dict(sorted(unmatched.items())),
         assigned=await line_store.follow_assignments(conn, invoice_id),
         reconciliation=reconciliation.model_dump(),
     )
@@ -160,7 +161,16 @@ class Reading:
     lines: int = 0
     cents: int = 0
     tax_cents: int = 0
-    unmatched: Counter[Unmatched] = field(default_factory=Counter)
+    matches: Counter[Match] = field(default_factory=Counter)
+
+    @property
+    def unmatched(self) -> Counter[Unmatched]:
+        """So many lines mean nothing that is there, by the reason."""
+        found: Counter[Unmatched] = Counter()
+        for match, lines in self.matches.items():
+            if match.unmatched:
+                found[match.unmatched] += lines
+        return found
 
 
 async def _copy(invoice: Row, fetched: Fetched, conn: Connection) -> Reading:
@@ -183,7 +193,7 @@ async def encoded_lines(invoice_id: UUID, file: IO[bytes], matcher: Matcher, rea
         reading.lines += count
         reading.cents += sum(batch.cents)
         reading.tax_cents += tax_cents(batch.description, batch.cents)
-        reading.unmatched.update([match.unmatched for match in matches if match.unmatched])
+        reading.matches.update(matches)
         numbers = copying.integers(range(batch.first, batch.first + count))
         columns = (repeat(of_invoice, count), numbers, *batch.columns, map(encoded.__getitem__, matches))
         yield copying.rows(len(line_store.COLUMNS), columns)

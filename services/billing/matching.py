@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -21,19 +22,23 @@ Charged: TypeAlias = "tuple[datetime | None, datetime | None, str]"
 """The time for which a resource was charged, and its id."""
 
 
-def _before_parentheses(group: str, description: str) -> str:
+Names: TypeAlias = Callable[[Sequence[str], Sequence[str]], Iterable[str]]
+"""The names of the resources that lines mean, of their groups and descriptions."""
+
+
+def _before_parentheses(group: Sequence[str], description: Sequence[str]) -> Iterable[str]:
     """`web-01` of `web-01 (s-2vcpu-4gb)`. The last parentheses count: of a snapshot, the name may have some too."""
-    return description.rpartition(" (")[0] or description
+    return [text.rpartition(" (")[0] or text for text in description]
 
 
-def _after_hyphen(group: str, description: str) -> str:
+def _after_hyphen(group: Sequence[str], description: Sequence[str]) -> Iterable[str]:
     """`203.0.113.44` of `Unused Floating IP - 203.0.113.44`."""
-    return description.rpartition(" - ")[2]
+    return [text.rpartition(" - ")[2] for text in description]
 
 
-def _group(group: str, description: str) -> str:
+def _group(group: Sequence[str], description: Sequence[str]) -> Iterable[str]:
     """A cluster's name is the group's, where there is one."""
-    return group or _before_parentheses(group, description)
+    return [name or other for name, other in zip(group, _before_parentheses(group, description), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -41,16 +46,16 @@ class Product:
     """What a product's lines are about.
 
     `kind`: what they are charged for. `of`: the kind of the resource that they are matched to; None: they mean no
-    single one, for the reason in `otherwise`. `named`: the resource's name, of the group and the description.
+    single one, for the reason in `otherwise`. `named`: the resources' names.
     """
 
     kind: ResourceKind | None = None
     of: ResourceKind | None = None
     otherwise: Unmatched = Unmatched.UNKNOWN_RESOURCE
-    named: Callable[[str, str], str] = _before_parentheses
+    named: Names = _before_parentheses
 
 
-def _of(kind: ResourceKind, named: Callable[[str, str], str] = _before_parentheses) -> Product:
+def _of(kind: ResourceKind, named: Names = _before_parentheses) -> Product:
     return Product(kind, kind, named=named)
 
 
@@ -173,14 +178,28 @@ class Matcher:
 
     def match(self, batch: Batch[Any]) -> list[Match]:
         """What each line means."""
+        matches: list[Match] = []
+        for name, lines in groupby(batch.product):  # product by product, as they come
+            known = self._known.get(name) or self._learn(name)
+            part = slice(len(matches), len(matches) + len(list(lines)))
+            matches += self._matches(known, *(column[part] for column in batch[2:6]))
+        return matches
+
+    def _matches(
+        self, known: _Known, group: Sequence[str], description: Sequence[str], start: Sequence[str], end: Sequence[str]
+    ) -> list[Match]:
+        """What lines of one product mean."""
+        product, told, by_name, otherwise = known
+        names = product.named(group, description)
+        if not told:
+            return [by_name.get(name.lower(), otherwise) for name in names]
         matches = []
-        for name, group, description, start, end in zip(*batch[1:6], strict=True):
-            product, told, by_name, otherwise = self._known.get(name) or self._learn(name)
-            charged = told.get((group, description)) if told else None
+        for line, name, starts, ends in zip(zip(group, description, strict=True), names, start, end, strict=True):
+            charged = told.get(line)
             if charged:  # then nothing else of that name is meant
-                matches.append(self._meant(product, _id_of(charged, start, end)))
+                matches.append(self._meant(product, _id_of(charged, starts, ends)))
             else:
-                matches.append(by_name.get(product.named(group, description).lower(), otherwise))
+                matches.append(by_name.get(name.lower(), otherwise))
         return matches
 
     def _learn(self, name: str) -> _Known:

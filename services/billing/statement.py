@@ -49,10 +49,12 @@ V = TypeVar("V")
 class Form(Generic[T]):
     """The form in which lines are wanted: of a text, of a number or of a time, where there is one.
 
-    Of two times the later one's form must be the greater. Each may raise ValueError.
+    `texts`: of many, hardly two of which are alike. Of two times the later one's form must be the greater. Each may
+    raise ValueError.
     """
 
     text: Callable[[str], T]
+    texts: Callable[[Sequence[str]], Sequence[T]]
     number: Callable[[Decimal | None], T]
     time: Callable[[datetime | None], T]
 
@@ -166,6 +168,12 @@ class _Remembered(dict[str, V], Generic[V]):
         value = self[text] = self._read(text)
         return value
 
+    def of(self, column: Sequence[str]) -> list[V]:
+        """What each text of a column reads as. (In most columns, neighbours are alike.)"""
+        if column.count(column[0]) == len(column):
+            return [self[column[0]]] * len(column)
+        return list(map(self.__getitem__, column))
+
 
 class _Values(Generic[T]):
     """Texts of a file in a form."""
@@ -188,22 +196,22 @@ def _batch(rows: Sequence[Sequence[str]], first: int, columns: _Columns, values:
     product, description, start, end, usd = (by_column[at] for at in columns.required)
     nothing = ("",) * len(rows)
     group, hours, project, category = (nothing if at is None else by_column[at] for at in columns.optional)
-    starts_at, ends_at = list(map(values.starts.__getitem__, start)), list(map(values.ends.__getitem__, end))
+    starts_at, ends_at = values.starts.of(start), values.ends.of(end)
     earlier = map(operator.lt, ends_at, starts_at)  # type: ignore[arg-type]  # see `Form`
     if any(earlier) and any(map(_backwards, start, end)):
         raise ValueError("a line ends before it starts")
     kept = [
-        list(map(values.texts.__getitem__, product)),
-        list(map(values.texts.__getitem__, group)),
-        list(map(values.form.text, description)),  # hardly two are alike
-        list(map(values.hours.__getitem__, hours)),
+        values.texts.of(product),
+        values.texts.of(group),
+        values.form.texts(description),
+        values.hours.of(hours),
         starts_at,
         ends_at,
-        list(map(values.amounts.__getitem__, usd)),
-        list(map(values.texts.__getitem__, project)),
-        list(map(values.texts.__getitem__, category)),
+        values.amounts.of(usd),
+        values.texts.of(project),
+        values.texts.of(category),
     ]
-    cents = list(map(values.cents.__getitem__, usd))
+    cents = values.cents.of(usd)
     return Batch(first, product, group, description, start, end, cents, kept)
 
 
@@ -257,6 +265,8 @@ def start_of(text: str) -> datetime | None:
     if not text:
         return None
     try:
+        if text.endswith(" +0000"):  # they all do
+            return datetime.fromisoformat(text[:-6]).replace(tzinfo=UTC)
         time = datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-"))
         if time.tzinfo is not None:
             return time.astimezone(UTC)

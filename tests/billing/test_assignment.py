@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
-from contracts.billing import AssignCostLine
+from contracts.billing import AssignCostLine, IngestInvoice
 from contracts.deployments import Deployment, DeploymentCreated, DeploymentState
 from shared.ids import derived_id, uuid7
 from tests.billing.test_invoices import line
@@ -154,3 +154,31 @@ async def test_of_what_was_said_of_a_line_only_the_last_word_follows_it(billing:
     assert (await billing.ingested(id))["invoice"]["assigned"] == 1
     words = await billing.fetch("select line, deployment_id from cost_line_assignments order by assigned_at")
     assert [tuple(each) for each in words] == [(1, None), (2, SHOP)]
+
+
+async def test_an_assignment_does_not_follow_its_line_into_another_invoice(billing: Billing) -> None:
+    id, other = await three(billing), uuid7()
+    await billing.ask(AssignCostLine(invoice_id=id, line=1, deployment_id=SHOP))
+    await billing.fetch(
+        """
+        insert into cloud_invoices
+          (id, provider, invoice_uuid, number, period, currency, amount_cents, issued_at, discovered_at)
+        select $1, provider, 'another', 'another', period, currency, amount_cents, issued_at, discovered_at
+        from cloud_invoices
+        """,
+        other,
+    )
+    await billing.fetch(
+        """
+        insert into cloud_cost_lines (invoice_id, line, product, description, hours, starts_at, ends_at, amount)
+        select $1, line, product, description, hours, starts_at, ends_at, amount from cloud_cost_lines where line = 1
+        """,
+        other,
+    )
+    keys = await billing.fetch("select distinct key from keyed_cost_lines where line = 1")
+    assert len(keys) == 1, "the other invoice's line is to be one that could be taken for it"
+
+    uuid = (await billing.fetch("select invoice_uuid from cloud_invoices where id = $1", id))[0]["invoice_uuid"]
+    await billing.provider.change_invoice(uuid, lines=[line("new (1gb)", "1.00")])
+    outcome = await billing.ask(IngestInvoice(invoice_id=id, again=True))
+    assert (outcome.result or {})["invoice"]["assigned"] == 0

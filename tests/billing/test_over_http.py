@@ -335,6 +335,13 @@ async def test_credits_that_are_no_lines_are_a_row_of_focus(
     plain = [json.loads(each) for each in {json.dumps([row["ServiceName"], row["ServiceCategory"]]) for row in rows}]
     assert len(plain) == len({name for name, _ in plain})
 
+    differences = [{"what": "tax", "cents": -150}, {"what": "lines", "cents": -149}]  # neither is those credits
+    await billing.fetch(
+        "update cloud_invoices set reconciliation = jsonb_set(reconciliation, '{differences}', $1)", differences
+    )
+    rows = list(csv.DictReader(io.StringIO((await operator.get(FOCUS, params={"period": "2026-04"})).text)))
+    assert [row["ServiceName"] for row in rows] == ["Droplets", "Oddities", "Oddities"]
+
 
 async def test_the_lines_of_before_are_there_to_be_looked_at(
     billing: Billing, callers: tuple[httpx.AsyncClient, httpx.AsyncClient]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 from contracts.billing import DiscoverInvoices, IngestInvoice, PushInvoice
 from dev.digitalocean.running import RunningStandIn
 from dev.finance.running import RunningFinance
-from services.billing import push
+from services.billing import invoice_store, push
 from services.billing.domain import is_tax
 from services.billing.finance import FinanceAway, _taken
 from shared.config import Settings
@@ -226,6 +227,15 @@ def test_what_is_no_answer_of_finances_is_waited_out(body: bytes) -> None:
 
 def test_what_finance_says_of_an_invoice_may_lack_its_id() -> None:
     assert _taken(httpx.Response(200, content=b'{"action": "updated"}')) == ("updated", None)
+
+
+async def test_an_answer_without_an_id_leaves_the_one_that_is_known(billing: Billing) -> None:
+    id = await billing.only(line("web-01 (s-1vcpu-1gb)", "6.00"))
+    await billing.ingested(id)
+    known = (await billing.invoice())["finance_invoice_id"]
+    async with billing.db.transaction() as conn:
+        row = await invoice_store.mark_pushed(conn, id, 1, None, datetime.now(UTC))
+    assert row["finance_invoice_id"] == known is not None
 
 
 @pytest.mark.parametrize(

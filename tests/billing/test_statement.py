@@ -38,7 +38,7 @@ class CostLine(NamedTuple):
 
 
 # Times so that those that there are not come last.
-AS_READ: Form[Any] = Form(text=str, number=lambda number: number, time=lambda time: time or LAST)
+AS_READ: Form[Any] = Form(text=str, texts=list, number=lambda number: number, time=lambda time: time or LAST)
 
 
 def batches(text: str | bytes, size: int = 3, form: Form[Any] = AS_READ) -> list[Batch[Any]]:
@@ -244,7 +244,7 @@ def test_a_line_may_have_an_end_and_no_beginning() -> None:
 def test_of_half_a_million_lines_the_wrong_one_is_found() -> None:
     text = io.BytesIO(f"{HEADER}\n".encode() + f"{LINE}\n".encode() * 500_000 + LINE.replace("$20.00", "free").encode())
     with pytest.raises(Unreadable) as caught:
-        deque(read_batches(text, Form(copying.text, copying.number, copying.time)), maxlen=0)
+        deque(read_batches(text, Form(copying.text, copying.texts, copying.number, copying.time)), maxlen=0)
     assert (caught.value.line, caught.value.reason) == (500_002, "'free' is no amount")
 
 
@@ -282,7 +282,7 @@ def test_batches_tell_the_cents_of_their_amounts_half_up() -> None:
 
 
 def test_what_its_form_refuses_is_refused_with_its_line() -> None:
-    copied = Form(copying.text, copying.number, copying.time)
+    copied = Form(copying.text, copying.texts, copying.number, copying.time)
     for wrong, reason in (
         (LINE.replace("web", "w\x00"), "cannot be stored"),
         (LINE.replace("tenant", "t\x00"), "cannot be stored"),

@@ -217,13 +217,15 @@ async def test_an_ingest_that_is_killed_anywhere_is_done_once(
     assert taken.imports == (3 if point.slow_finance else 2)
 
 
+@pytest.mark.parametrize("where", ["while the file is fetched", "before the lines are put aside"])
 async def test_two_at_once_of_which_one_was_frozen_past_its_lease_do_it_once(
-    billing: Billing, stand_in: RunningStandIn, tmp_path: Path
+    billing: Billing, stand_in: RunningStandIn, tmp_path: Path, where: str
 ) -> None:
+    """Frozen while it writes, it holds its lines until PostgreSQL ends its transaction."""
     async with replicas(billing, stand_in, tmp_path, 1) as (frozen,):
         id = await ingested_before(billing)
         async with AsyncExitStack() as stack:
-            command = await come_to(billing, POINTS["while the file is fetched"], id, stack)
+            command = await come_to(billing, POINTS[where], id, stack)
             frozen.freeze()
         async with replicas(billing, stand_in, tmp_path, 1):
             await is_done_once(billing, id, command)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from contracts.billing import AssignCostLine, DiscoverInvoices, IngestInvoice, PollBalance, PushInvoice
 from contracts.inventory import ClassifyProject, DecideHeldSync, LinkResource, SyncInventory, UnlinkResource
 from contracts.provider import SweepOrphans
 from shared.db import Connection
@@ -22,6 +23,7 @@ _EXAMPLES = Path(__file__).parents[2] / "contracts" / "examples"
 
 answering: Service[None] = Service("inventory")
 sweeping: Service[None] = Service("provider")
+charging: Service[None] = Service("billing")
 forgetful: Service[None] = Service("inventory")
 """One that knows a single command: the others it gives up at once, and tells whoever waits."""
 
@@ -60,12 +62,31 @@ async def sweep(cmd: SweepOrphans, conn: Connection, meta: Meta) -> Outcome:
     return Outcome(result={"orphans": [], "complete": True})
 
 
+@charging.on(PollBalance)
+async def poll(cmd: PollBalance, conn: Connection, meta: Meta) -> Outcome:
+    """Answer with a balance."""
+    return Outcome(result=_example("balance", "billing"))
+
+
+@charging.on(DiscoverInvoices)
+async def discover(cmd: DiscoverInvoices, conn: Connection, meta: Meta) -> Outcome:
+    """Find nothing."""
+    counts = ("invoices", "discovered", "changed", "unreadable", "ingesting", "pushing")
+    return Outcome(result=dict.fromkeys(counts, 0))
+
+
+@charging.on(IngestInvoice, PushInvoice, AssignCostLine)
+async def know_none(cmd: IngestInvoice | PushInvoice | AssignCostLine, conn: Connection, meta: Meta) -> Outcome:
+    """Refuse, as billing does with an invoice that it does not know."""
+    raise Refused("not_found", invoice_id=str(cmd.invoice_id))
+
+
 @forgetful.on(SyncInventory)
 async def do_nothing(cmd: SyncInventory, conn: Connection, meta: Meta) -> None:
     """Do nothing."""
 
 
-def _example(noun: str) -> dict[str, Any]:
+def _example(noun: str, service: str = "inventory") -> dict[str, Any]:
     """The state in the golden example of an event."""
-    example = json.loads((_EXAMPLES / f"arcadia.inventory.{noun}-republished.v1.json").read_text())
+    example = json.loads((_EXAMPLES / f"arcadia.{service}.{noun}-republished.v1.json").read_text())
     return {noun: example["data"][noun]}

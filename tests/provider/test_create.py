@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -345,7 +346,9 @@ async def test_what_had_its_turn_in_the_rate_budget_too_late_is_not_sent(no_repl
     """The process is frozen while a write waits for its turn."""
     await no_replica.provider.arm(Fault(effect="burst", seconds=1, count=1, **POST))
     first, second = create(), create()
-    async with running(service_with(replace(PATIENCE, start_s=0.5, slot_s=3)), no_replica.settings):
+    waits = replace(PATIENCE, start_s=0.5, slot_s=3)
+    # A lease that outlasts the freeze: without it, the job would be taken over, which is another test.
+    async with running(service_with(waits, lease=timedelta(seconds=60)), no_replica.settings):
         await no_replica.send(first)
         await no_replica.until_asked("POST")
         await no_replica.send(second)
