@@ -34,6 +34,9 @@ class Settings(BaseSettings):
         default=None, description="The password of the services' roles. Default: the one in DATABASE_URL."
     )
     database_pool_size: int = Field(default=4, ge=2, le=20, description="Connections per service process, at most.")
+    database_transaction_timeout_s: float = Field(
+        default=300.0, gt=0, description="No transaction takes longer: a process that is frozen in one holds up others."
+    )
 
     kafka_bootstrap_servers: Words = Field(min_length=1, description="`host:port`, separated by commas.")
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

@@ -37,6 +37,7 @@ _SERVER_AWAY = (
     asyncpg.CannotConnectNowError,
     asyncpg.InsufficientResourcesError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
 )
 
@@ -53,9 +54,13 @@ CONTENTION = (
 """Another transaction, or DDL under way, was in the way (or the statement is too slow): the whole transaction is worth
 another try, and after some the message is to blame."""
 
+LONGEST_TRANSACTION_S = 300.0
 _SESSION = {
     # A frozen process must not hold its locks for longer than this (measured: without it, for as long as it is frozen).
     "idle_in_transaction_session_timeout": "5s",
+    # Nor where it is frozen between a statement's parsing and its execution, or within a COPY: then its session is
+    # active, waits for the client, and no other time-out of PostgreSQL's counts (measured: minutes, until this came).
+    "transaction_timeout": f"{LONGEST_TRANSACTION_S:.0f}s",
     "lock_timeout": "10s",
     "statement_timeout": "60s",
     "tcp_keepalives_idle": "10",
@@ -106,8 +111,16 @@ class Database:
         self.schema = schema
 
     @classmethod
-    async def open(cls, url: str, schema: str, *, size: int = 4, name: str = "arcadia") -> Self:
-        """Connect. `name` is what pg_stat_activity shows. Raises `DatabaseAway`."""
+    async def open(
+        cls,
+        url: str,
+        schema: str,
+        *,
+        size: int = 4,
+        name: str = "arcadia",
+        longest_s: float = LONGEST_TRANSACTION_S,
+    ) -> Self:
+        """Connect. `name` is what pg_stat_activity shows; `longest_s` is for transactions. Raises `DatabaseAway`."""
         try:
             pool = await asyncpg.create_pool(
                 url,
@@ -117,7 +130,7 @@ class Database:
                 reset=_unchanged,
                 command_timeout=_COMMAND_TIMEOUT_S,
                 timeout=_CONNECT_TIMEOUT_S,
-                server_settings=session_settings(schema, name),
+                server_settings=session_settings(schema, name) | {"transaction_timeout": f"{longest_s * 1000:.0f}ms"},
             )
         except (*_SERVER_AWAY, OSError) as error:
             raise _away(error) from error
@@ -128,7 +141,11 @@ class Database:
         """The pool of a service, in its own schema; `role` where it is not the service's own."""
         role = role or service
         return await cls.open(
-            settings.role_url(role), service, size=settings.database_pool_size, name=f"arcadia-{role}"
+            settings.role_url(role),
+            service,
+            size=settings.database_pool_size,
+            name=f"arcadia-{role}",
+            longest_s=settings.database_transaction_timeout_s,
         )
 
     async def close(self) -> None:

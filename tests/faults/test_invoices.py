@@ -68,6 +68,7 @@ async def replicas(billing: Billing, stand_in: RunningStandIn, logs: Path, count
         "FINANCE_URL": chosen.finance_url or "",
         "JWT_SECRETS": f'["{chosen.jwt_secrets[0].get_secret_value()}"]',
         "PROVIDER_TIME_SCALE": str(SHORT),
+        "DATABASE_TRANSACTION_TIMEOUT_S": "8",
     }
     started = [Replica("billing", chosen, logs / f"billing-{n}.log", "tests.replica", also) for n in range(count)]
     try:
@@ -217,7 +218,10 @@ async def test_an_ingest_that_is_killed_anywhere_is_done_once(
     assert taken.imports == (3 if point.slow_finance else 2)
 
 
-@pytest.mark.parametrize("where", ["while the file is fetched", "before the lines are put aside"])
+@pytest.mark.parametrize(
+    "where",
+    ["while the file is fetched", "before the lines are put aside", "between two lines that are copied"],
+)
 async def test_two_at_once_of_which_one_was_frozen_past_its_lease_do_it_once(
     billing: Billing, stand_in: RunningStandIn, tmp_path: Path, where: str
 ) -> None:

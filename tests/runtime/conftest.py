@@ -42,7 +42,7 @@ async def replicas(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> As
 @pytest.fixture
 async def own_probe(settings: Settings) -> AsyncIterator[Probe]:
     """A probe of this test's own; the service is not at work yet."""
-    async with probing(settings) as probe:
+    async with probing(settings.model_copy(update={"kafka_partitions": 4})) as probe:
         yield probe
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import structlog
 
-from shared.db import Connection
+from shared.db import Connection, Database, DatabaseAway
 from shared.outcome import Meta, Outcome
 from tests.runtime.probe import Poke, Probe, at_work, envelope_of, note, record_of
 
@@ -176,3 +176,23 @@ async def test_a_frozen_transaction_gives_way_to_the_partitions_new_owner(own_pr
         await own_probe.produce(record_of(envelope))
         assert (await own_probe.outcome(envelope.id, seconds=8))["status"] == "ok"
     assert await own_probe.effects("frozen") == ["once"]
+
+
+async def test_a_process_frozen_between_parsing_and_execution_gives_way_too(own_probe: Probe) -> None:
+    """asyncpg parses a statement without a `Sync`: until it goes on, the session is active, and idles in no sense."""
+    settings = own_probe.settings.model_copy(update={"database_transaction_timeout_s": 1.0})
+    database = await Database.of_service(settings, "probe")
+    state = "select state from pg_stat_activity where pid = $1"
+
+    async def freeze() -> None:
+        async with database.transaction() as conn:
+            pid = await conn.fetchval("select pg_backend_pid()")
+            await conn.prepare("select 1")
+            assert await own_probe.database.pool.fetchval(state, pid) == "active"
+            async with asyncio.timeout(10):
+                while await own_probe.database.pool.fetchval(state, pid):
+                    await asyncio.sleep(0.1)
+
+    with pytest.raises(DatabaseAway):  # as to whoever wakes
+        await freeze()
+    await database.close()
