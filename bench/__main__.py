@@ -21,6 +21,7 @@ BENCHMARKS = {
     "gateway-write": "bench.gateway_write",
     "sagas": "bench.sagas",
     "invoice-ingest": "bench.invoice_ingest",
+    "meter-day": "bench.meter_day",
 }
 _DOCS = Path(__file__).parents[1] / "docs"
 

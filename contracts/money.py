@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
@@ -27,7 +28,9 @@ MOST_CENTS = 1_000_000_000
 MOST_UNITS = 1_000_000_000_000_000
 
 _PRICE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_USED = re.compile(r"[0-9]{1,30}(\.[0-9]{1,9})?", re.ASCII)
 PRICE_PATTERN = f"^{_PRICE.pattern}$"
+USED_PATTERN = f"^{_USED.pattern}$"
 
 
 def _whole(value: object) -> object:
@@ -37,13 +40,17 @@ def _whole(value: object) -> object:
     return value
 
 
-def _exact(value: object) -> object:
+def _exact(pattern: re.Pattern[str], digits: str) -> Callable[[object], object]:
     """Refuse a number with a point: whoever read it from JSON may have rounded it already."""
-    if isinstance(value, Decimal) or (isinstance(value, int) and not isinstance(value, bool)):
+
+    def check(value: object) -> object:
+        if isinstance(value, Decimal) or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(f'write it as text, such as "0.0021": up to {digits} of the point')
         return value
-    if not isinstance(value, str) or not _PRICE.fullmatch(value):
-        raise ValueError('write it as text, such as "0.0021": up to nine digits on each side of the point')
-    return value
+
+    return check
 
 
 def _plain(value: Decimal) -> str:
@@ -61,8 +68,17 @@ Quantity = Annotated[int, Field(ge=0, le=MOST_UNITS), BeforeValidator(_whole)]
 UnitPrice = Annotated[
     Decimal,
     Field(ge=0, lt=MOST_CENTS, decimal_places=9, allow_inf_nan=False),
-    BeforeValidator(_exact),
+    BeforeValidator(_exact(_PRICE, "nine digits on each side")),
     PlainSerializer(_plain, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": PRICE_PATTERN, "examples": ["0.0021"]}),
 ]
 """A price in cents for one unit, which may be a small part of a cent. Written as text."""
+
+Used = Annotated[
+    Decimal,
+    Field(ge=0, decimal_places=9, allow_inf_nan=False),
+    BeforeValidator(_exact(_USED, "thirty digits before and nine after")),
+    PlainSerializer(_plain, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": USED_PATTERN, "examples": ["15.483870968"]}),
+]
+"""So much of a billing kind, of which a day's share may be a small part of a unit. Written as text."""

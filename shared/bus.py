@@ -337,6 +337,11 @@ async def stopped(stop: Awaitable[None], client: AIOKafkaClient | None, seconds:
         conn.close()
 
 
+def group_of(service: str, kind: str) -> str:
+    """The consumer group of a service's processes for its topics of a kind (`commands`, `events` or `replies`)."""
+    return f"arcadia.{service}.{kind}"
+
+
 async def ensure_topics(settings: Settings, topics: Sequence[Topic]) -> list[str]:
     """Create what is missing; gives the names of what was created. Existing topics stay as they are.
 

@@ -156,6 +156,7 @@ def meta_of(envelope: Envelope, now: datetime) -> Meta:
         traceparent=envelope.traceparent,
         reply_to=envelope.replyto,
         expires=envelope.expires,
+        sent_at=envelope.time,
     )
 
 

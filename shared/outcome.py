@@ -15,7 +15,10 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(slots=True)  # made for every message: a frozen one takes four times as long
 class Meta:
-    """What a handler may know about the message beside its data. `now` is the time at which its handling began."""
+    """What a handler may know about the message beside its data.
+
+    `now` is the time at which its handling began, `sent_at` that of its envelope.
+    """
 
     message_id: UUID
     now: datetime
@@ -25,6 +28,7 @@ class Meta:
     traceparent: str | None = None
     reply_to: str | None = None
     expires: datetime | None = None
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import structlog
 from contracts.registry import topics as all_topics
 from shared import inbox, job_store, metrics, outbox
 from shared.batch import Batch
-from shared.bus import Subscription, ensure_topics
+from shared.bus import Subscription, ensure_topics, group_of
 from shared.config import Settings
 from shared.consumer import Consumer
 from shared.db import CONTENTION, Connection, Database, DatabaseAway
@@ -63,7 +63,7 @@ class Process:
         self.worker = Worker(database, self.sender, jobs, resources, self.relay.wake)
         self.consumer = Consumer(service, database, self._wake, dead_letter_limit=settings.dead_letter_limit)
         self.subscriptions = [
-            Subscription(settings, f"arcadia.{service.name}.{kind}", topics, self.consumer.handle)
+            Subscription(settings, group_of(service.name, kind), topics, self.consumer.handle)
             for kind, topics in _by_kind(service.consumed_topics()).items()
         ]
         self._id = uuid4()

@@ -26,6 +26,7 @@ REFUSALS: dict[str, int] = {
     "addon_exists": 409,
     "already_decided": 409,
     "billing_action_suspended": 409,
+    "day_metered": 409,
     "deployment_busy": 409,
     "deployment_ended": 409,
     "expired": 409,

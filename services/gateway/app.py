@@ -37,6 +37,7 @@ from services.gateway.routes import (
     reports,
     sagas,
     subscriptions,
+    usage,
 )
 from services.gateway.routes import operations as operation_routes
 from services.gateway.routes.vocabulary import Routes
@@ -89,6 +90,7 @@ def _guarded() -> Routes:
         sagas.router,
         subscriptions.router,
         catalog.router,
+        usage.router,
         operation_routes.router,
     ]
     return Routes("/api/v1", route_handlers=nouns, before_request=admit, security=[{"token": []}])

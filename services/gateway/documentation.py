@@ -162,6 +162,7 @@ def openapi() -> OpenAPIConfig:
             Tag("provider", "What was left at the provider."),
             Tag("billing", "What the provider charges."),
             Tag("subscriptions", "What a deployment is subscribed to."),
+            Tag("usage", "What deployments use, and how that is metered."),
             Tag("catalog", "What can be bought, and at what price."),
             Tag("operations", "Writes that were accepted, and what came of them."),
             Tag("contracts", "The messages on the bus. Public."),

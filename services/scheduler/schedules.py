@@ -12,6 +12,7 @@ from croniter import croniter
 from contracts.billing import DiscoverInvoices, PollBalance
 from contracts.inventory import SyncInventory
 from contracts.message import Command
+from contracts.metering import MeterDay
 from contracts.provider import SweepOrphans
 from contracts.subscriptions import RollPeriods
 
@@ -44,6 +45,7 @@ class Schedule:
 
 SCHEDULES: Sequence[Schedule] = (
     Schedule("discover-invoices", "23 2 * * *", lambda _: DiscoverInvoices(), catch_up="latest", expires=True),
+    Schedule("meter-day", "10 1 * * *", lambda slot: MeterDay(day=slot.date() - timedelta(days=1)), catch_up="every"),
     Schedule("poll-balance", "7 * * * *", lambda _: PollBalance(), catch_up="latest", expires=True),
     Schedule("roll-periods", "5 0 * * *", lambda slot: RollPeriods(until=slot), catch_up="every"),
     Schedule("sweep-orphans", "40 3 * * *", lambda _: SweepOrphans(), catch_up="latest", expires=True),

@@ -22,7 +22,7 @@ from shared.process import running
 from tests.deployments.world import Deployments, world
 
 _SERVICES = Path(__file__).parents[2] / "services"
-_SCHEMAS = ("inventory", "deployments", "sagas", "billing", "gateway")
+_SCHEMAS = ("inventory", "deployments", "sagas", "billing", "metering", "gateway")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from calendar import monthrange
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from dev.tokens import mint
 from tests.e2e.stranger import Schemas, everything_said
 
 DEPLOYMENTS = "/api/v1/deployments"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:\+00:00|Z)")
 
 
 async def test_the_case_of_the_requirements(system: Stage) -> None:
@@ -38,12 +40,14 @@ async def test_the_case_of_the_requirements(system: Stage) -> None:
 
 
 def _with_z(value: Any) -> Any:
-    """JSON whose times are written with Z: reads write them with +00:00, as PostgreSQL does, which is the same."""
+    """JSON whose times are as writes have them: reads write +00:00, and no zeros at the end, as PostgreSQL does."""
     if isinstance(value, dict):
         return {name: _with_z(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_with_z(each) for each in value]
-    return value.replace("+00:00", "Z") if isinstance(value, str) else value
+    if isinstance(value, str) and (time := _TIME.fullmatch(value)):
+        return f"{time[1]}.{time[2].ljust(6, '0')}Z" if time[2] else f"{time[1]}Z"
+    return value
 
 
 def _event(before: str | None, after: str, reason: str, at: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from contracts.billing import AssignCostLine, DiscoverInvoices, IngestInvoice, PollBalance, PushInvoice
 from contracts.inventory import ClassifyProject, DecideHeldSync, LinkResource, SyncInventory, UnlinkResource
+from contracts.metering import MeterDay, RecordUsage, SetMeteringConfig
 from contracts.provider import SweepOrphans
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Refused
@@ -24,6 +25,7 @@ _EXAMPLES = Path(__file__).parents[2] / "contracts" / "examples"
 answering: Service[None] = Service("inventory")
 sweeping: Service[None] = Service("provider")
 charging: Service[None] = Service("billing")
+metering: Service[None] = Service("metering")
 forgetful: Service[None] = Service("inventory")
 """One that knows a single command: the others it gives up at once, and tells whoever waits."""
 
@@ -79,6 +81,25 @@ async def discover(cmd: DiscoverInvoices, conn: Connection, meta: Meta) -> Outco
 async def know_none(cmd: IngestInvoice | PushInvoice | AssignCostLine, conn: Connection, meta: Meta) -> Outcome:
     """Refuse, as billing does with an invoice that it does not know."""
     raise Refused("not_found", invoice_id=str(cmd.invoice_id))
+
+
+@metering.on(MeterDay)
+async def observe(cmd: MeterDay, conn: Connection, meta: Meta) -> Outcome:
+    """Find nothing."""
+    counts = dict.fromkeys(("observations", "added", "corrected", "withdrawn", "unmeasured"), 0)
+    return Outcome(result={"day": cmd.day.isoformat(), **counts})
+
+
+@metering.on(SetMeteringConfig)
+async def forbid(cmd: SetMeteringConfig, conn: Connection, meta: Meta) -> Outcome:
+    """Refuse, as metering does of a day that it has metered."""
+    raise Refused("day_metered", day="2026-05-10")
+
+
+@metering.on(RecordUsage)
+async def count(cmd: RecordUsage, conn: Connection, meta: Meta) -> Outcome:
+    """Count everything, and say by which command."""
+    return Outcome(result={"accepted": len(cmd.reports), "duplicates": 0, "rejected": []})
 
 
 @forgetful.on(SyncInventory)

@@ -16,7 +16,7 @@ from services.sagas.app import service as sagas
 from shared.config import Settings
 from shared.process import running
 from tests.conftest import new_database, settings_for
-from tests.gateway.answering import answering, charging, sweeping
+from tests.gateway.answering import answering, charging, metering, sweeping
 from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client, world
 
 
@@ -38,7 +38,7 @@ async def gateway(there: World) -> AsyncIterator[Gateway]:
 async def inventory(there: World) -> AsyncIterator[None]:
     """The services that answer its commands."""
     async with AsyncExitStack() as services:
-        for service in (answering, sweeping, charging, deployments, sagas):
+        for service in (answering, sweeping, charging, metering, deployments, sagas):
             await services.enter_async_context(running(service, there.settings))
         yield
 

@@ -45,6 +45,7 @@ GETS = [
     Call("GET", DEPLOYMENTS),
     Call("GET", ONE),
     Call("GET", f"{ONE}/subscription"),
+    Call("GET", f"{ONE}/usage"),
     Call("GET", SAGAS),
     Call("GET", f"{SAGAS}/{{saga_id}}"),
     Call("GET", f"{CATALOG}/plans"),

@@ -36,6 +36,18 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "resize_deployment": {"size": "s-2vcpu-2gb"},
     "start_saga": {"kind": "exercise", "inputs": {"steps": ["echo"]}},
+    "set_config": {"granularity": "hourly"},
+    "record_usage": {
+        "events": [
+            {
+                "id": "req-17",
+                "deployment_id": str(UUID(int=1)),
+                "resource_kind": "llm_tokens",
+                "quantity": "1",
+                "occurred_at": "2026-05-10T00:00:00Z",
+            }
+        ]
+    },
     "set_resource_price": {"resource_kind": "dns_zones", "unit_price_cents": "1", "currency": "AUD"},
 }
 # Everybody may create what is then its own.
@@ -75,6 +87,8 @@ def filled(path: str, world: World, of: str) -> str:
         "{invoice_id}": UUID(int=1),
         "{line}": 1,
         "{ingest}": 1,
+        "{resource_kind}": "droplet_hours",
+        "{day}": "2026-05-10",
     }
     for name, id in ids.items():
         path = path.replace(name, str(id))

@@ -1,0 +1,91 @@
+"""Whether a service has handled what was on the bus at some moment: for work that must not begin on old copies.
+
+A service's copies of what others own lag behind: by milliseconds, or by days after an outage. Who is told to sum them
+up asks for the topics' ends, and waits until the service's group has committed its way there. Offsets are committed
+after the transaction that handled their records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from shared.bus import begun, connection, group_of, stopped
+from shared.config import Settings
+
+Ends: TypeAlias = Mapping[str, int]
+"""The offset after the last record of each partition that has any, by `<topic>/<partition>`."""
+
+
+class BusAway(Exception):
+    """Kafka does not answer, or does not know its topics just now: ask again later."""
+
+
+class CatchUp:
+    """How far one service has come in the topics of some events."""
+
+    def __init__(self, settings: Settings, service: str, topics: Sequence[str]) -> None:
+        self._settings = settings
+        self._group = settings.kafka_prefix + group_of(service, "events")
+        self._topics = [settings.kafka_prefix + topic for topic in topics]
+
+    async def ends(self) -> dict[str, int]:
+        """Where the topics end now. Raises `BusAway`."""
+        if self._settings.kafka_mock:
+            return {}  # the mock tells nothing about groups
+        try:
+            async with self._consumer() as consumer:
+                partitions = await _partitions(consumer, self._topics)
+                begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        except (KafkaError, OSError) as error:  # (a time-out is an `OSError`)
+            raise BusAway(f"{type(error).__name__}: {error}") from error
+        # A partition without records was never committed by anybody.
+        return {_name(each): end for each, end in ends.items() if begins[each] < end}
+
+    async def behind(self, ends: Ends) -> int:
+        """How many records before those ends are not handled yet. Raises `BusAway`."""
+        if not ends:
+            return 0
+        try:
+            committed = await self._committed()
+        except (KafkaError, OSError) as error:
+            raise BusAway(f"{type(error).__name__}: {error}") from error
+        reached = {_name(each): found.offset for each, found in committed.items()}
+        return sum(max(0, end - max(0, reached.get(name, 0))) for name, end in ends.items())
+
+    async def _committed(self) -> Mapping[TopicPartition, Any]:
+        admin = AIOKafkaAdminClient(**connection(self._settings), client_id="arcadia-catch-up")
+        try:
+            await begun(admin.start())
+            found: Mapping[TopicPartition, Any] = await admin.list_consumer_group_offsets(self._group)
+            return found
+        finally:
+            await stopped(admin.close(), admin._client)
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            **connection(self._settings), client_id="arcadia-catch-up", enable_auto_commit=False
+        )
+        try:
+            await begun(consumer.start())
+            yield consumer
+        finally:
+            await stopped(consumer.stop(), consumer._client)
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
+    await consumer._client.set_topics(topics)
+    found = {topic: consumer.partitions_for_topic(topic) for topic in topics}
+    if unknown := [topic for topic, partitions in found.items() if not partitions]:
+        raise BusAway(f"no partitions are known of {', '.join(unknown)}")
+    return [TopicPartition(topic, n) for topic, partitions in found.items() for n in partitions]
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"
