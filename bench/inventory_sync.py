@@ -13,14 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
-import asyncpg
 import psutil
 
 from bench.report import Figure, Report, middle
-from bench.serving import service_process
+from bench.serving import fresh_database, service_process
 from contracts.inventory import SyncInventory
 from contracts.kinds import ResourceKind
 from dev.digitalocean.running import RunningStandIn, running_stand_in
@@ -173,12 +171,8 @@ async def _compare(fleet: Fleet, kind: ResourceKind | None) -> tuple[float, floa
 @asynccontextmanager
 async def _fleet(stack: Stack, *, droplets: int, others: int = 0) -> AsyncIterator[Fleet]:
     """A database of its own, a stand-in with a fleet, and the service, which has synced it once."""
-    name = f"bench_{uuid7().hex}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f"create database {name}")
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
     unlimited = {"droplets": droplets, "others": others, "projects": _PROJECTS, "rate_hour": 0, "rate_minute": 0}
-    try:
+    async with fresh_database(stack) as url:
         with running_stand_in(**unlimited) as stand_in:
             changed = {"do_api_url": stand_in.url, "do_rate_limit": 0.0}
             settings = settings_for(stack, url).model_copy(update=changed)
@@ -189,6 +183,3 @@ async def _fleet(stack: Stack, *, droplets: int, others: int = 0) -> AsyncIterat
                 await fleet.sync(None)
                 yield fleet
             await db.close()
-    finally:
-        await admin.execute(f"drop database {name} with (force)")
-        await admin.close()

@@ -20,14 +20,13 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import asyncpg
 import psutil
 
 from bench.report import Figure, Report, middle
-from bench.serving import service_process
+from bench.serving import fresh_database, service_process
 from contracts.billing import IngestInvoice, OfSummary
 from dev.digitalocean.running import RunningStandIn, running_stand_in
 from dev.stack import Stack
@@ -259,11 +258,7 @@ async def _stripped(file: Path) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def _world(stack: Stack) -> AsyncIterator[World]:
-    name = f"bench_{uuid7().hex}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f"create database {name}")
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
-    try:
+    async with fresh_database(stack) as url:
         with running_stand_in(droplets=10, rate_hour=0, rate_minute=0) as stand_in:
             changed: dict[str, Any] = {"do_api_url": stand_in.url, "do_rate_limit": 0.0}
             settings = settings_for(stack, url).model_copy(update=changed)
@@ -275,9 +270,6 @@ async def _world(stack: Stack) -> AsyncIterator[World]:
             yield World(settings, db, owner, stand_in, await _populated(db, uuid), uuid)
             await owner.close()
             await db.close()
-    finally:
-        await admin.execute(f"drop database {name} with (force)")
-        await admin.close()
 
 
 async def _populated(db: Database, invoice_uuid: str) -> UUID:

@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from bench.report import Figure, Report, middle
+from bench.serving import fresh_database
 from dev.stack import Stack
 from services.metering import metering
 from services.metering.app import MIGRATIONS
@@ -115,11 +115,7 @@ class World:
 
 @asynccontextmanager
 async def _world(stack: Stack) -> AsyncIterator[World]:
-    name = f"bench_{uuid7().hex}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f"create database {name}")
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
-    try:
+    async with fresh_database(stack) as url:
         settings = settings_for(stack, url)
         await migrate(settings, {"metering": MIGRATIONS})
         db = await Database.of_service(settings, "metering")
@@ -127,6 +123,3 @@ async def _world(stack: Stack) -> AsyncIterator[World]:
         yield World(db, owner)
         await owner.close()
         await db.close()
-    finally:
-        await admin.execute(f"drop database {name} with (force)")
-        await admin.close()

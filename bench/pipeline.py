@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import orjson
@@ -22,6 +21,7 @@ import psutil
 from aiokafka import AIOKafkaConsumer
 
 from bench.report import Figure, Report, middle, percentile
+from bench.serving import fresh_database
 from dev.stack import Stack
 from shared import outbox
 from shared.config import Settings
@@ -77,17 +77,10 @@ async def run(stack: Stack) -> Report:
 @asynccontextmanager
 async def _fresh(stack: Stack) -> AsyncIterator[World]:
     """The test services on a database of their own."""
-    admin = await asyncpg.connect(stack.database_url)
-    name = f"bench_{uuid7().hex}"
-    await admin.execute(f"create database {name}")
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
-    try:
+    async with fresh_database(stack) as url:
         with TemporaryDirectory() as logs:
             async with world(settings_for(stack, url), Path(logs)) as there:
                 yield there
-    finally:
-        await admin.execute(f"drop database {name} with (force)")
-        await admin.close()
 
 
 async def _emit(there: World, accounts: Sequence[Account]) -> float:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
@@ -28,6 +28,7 @@ from dev.stack import Stack, free_port
 from shared.config import Settings
 from shared.ids import uuid7
 from shared.wire import encode
+from tests.conftest import new_database
 
 STEPS = 7
 _CONCURRENCIES = (1, 20, 200)
@@ -86,7 +87,7 @@ def _report(middle: dict[int, tuple[Measured, Measured]], cost: dict[int, Measur
 
 async def _peer(stack: Stack, concurrency: int) -> Measured:
     """The same load on DBOS, in a process and a database of its own."""
-    url = await _new_database(stack)
+    url = await new_database(stack)
     command = [str(_PEER), str(_CHECKOUT / "bench" / "dbos_steps.py"), url, str(concurrency), str(_SECONDS)]
 
     def run() -> Measured:
@@ -95,14 +96,6 @@ async def _peer(stack: Stack, concurrency: int) -> Measured:
         return measured
 
     return await asyncio.to_thread(run)
-
-
-async def _new_database(stack: Stack) -> str:
-    name = f"bench_{uuid7().hex}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f"create database {name}")
-    await admin.close()
-    return urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
 
 
 async def _cost(stack: Stack, concurrency: int) -> Measured:

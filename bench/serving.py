@@ -9,10 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -20,8 +20,8 @@ from cli.services import migrations
 from dev.stack import Stack
 from dev.tokens import DEVELOPMENT_SECRET, mint
 from shared.config import Settings
-from shared.ids import uuid7
 from shared.migrate import migrate
+from tests.conftest import new_database
 
 CONNECTIONS = 64
 ROUNDS = 7
@@ -54,13 +54,21 @@ def load(
     return measured
 
 
+@asynccontextmanager
+async def fresh_database(stack: Stack) -> AsyncIterator[str]:
+    """The address of an empty database, which is dropped at the end."""
+    url = await new_database(stack)
+    try:
+        yield url
+    finally:
+        admin = await asyncpg.connect(stack.database_url)
+        await admin.execute(f'drop database "{urlsplit(url).path[1:]}" with (force)')
+        await admin.close()
+
+
 async def database(stack: Stack) -> Settings:
     """The settings of a fresh database with every service's schema."""
-    admin = await asyncpg.connect(stack.database_url)
-    name = f"bench_{uuid7().hex}"
-    await admin.execute(f"create database {name}")
-    await admin.close()
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
+    url = await new_database(stack)
     settings = Settings(database_url=url, kafka_bootstrap_servers=[stack.kafka_bootstrap_servers])
     await migrate(settings, migrations())
     return settings

@@ -422,9 +422,14 @@ async def tail(
         await stopped(consumer.stop(), consumer._client)
 
 
-async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> None:
+async def partitions_of(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
+    """All partitions of topics, as the broker knows them now; none of a topic that it does not know."""
     await consumer._client.set_topics(topics)
-    partitions = [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
+    return [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
+
+
+async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> None:
+    partitions = await partitions_of(consumer, topics)
     if not partitions:
         raise NoSuchTopic(", ".join(topics))
     consumer.assign(partitions)

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from shared.bus import begun, connection, group_of, stopped
+from shared.bus import begun, connection, group_of, partitions_of, stopped
 from shared.config import Settings
 
 Ends: TypeAlias = Mapping[str, int]
@@ -40,10 +40,12 @@ class CatchUp:
             return {}  # the mock tells nothing about groups
         try:
             async with self._consumer() as consumer:
-                partitions = await _partitions(consumer, self._topics)
+                partitions = await partitions_of(consumer, self._topics)
                 begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         except (KafkaError, OSError) as error:  # (a time-out is an `OSError`)
             raise BusAway(f"{type(error).__name__}: {error}") from error
+        if unknown := set(self._topics) - {each.topic for each in partitions}:
+            raise BusAway(f"no partitions are known of {', '.join(sorted(unknown))}")
         # A partition without records was never committed by anybody.
         return {_name(each): end for each, end in ends.items() if begins[each] < end}
 
@@ -77,14 +79,6 @@ class CatchUp:
             yield consumer
         finally:
             await stopped(consumer.stop(), consumer._client)
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
-    await consumer._client.set_topics(topics)
-    found = {topic: consumer.partitions_for_topic(topic) for topic in topics}
-    if unknown := [topic for topic, partitions in found.items() if not partitions]:
-        raise BusAway(f"no partitions are known of {', '.join(unknown)}")
-    return [TopicPartition(topic, n) for topic, partitions in found.items() for n in partitions]
 
 
 def _name(partition: TopicPartition) -> str:

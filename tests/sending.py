@@ -1,4 +1,4 @@
-"""What the worlds of services have in common: commands go onto the bus, and outcomes are looked up."""
+"""What the worlds of services have in common: commands and news go onto the bus, and outcomes are looked up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from contracts.message import Command
+from contracts.deployments import Deployment, DeploymentCreated, DeploymentState
+from contracts.message import Command, Event
 from shared import outbox
 from shared.db import Database
 from shared.ids import uuid7
@@ -40,3 +41,25 @@ class Sending:
                     if found := await find_outcomes(conn, [id]):
                         return found[id]
                 await asyncio.sleep(0.02)
+
+
+def deployment(id: UUID, tenant: str, slug: str) -> Event:
+    """The news of a deployment."""
+    now = datetime.now(UTC)
+    state = Deployment(
+        id=id,
+        tenant_id=tenant,
+        slug=slug,
+        display_name=slug,
+        region=None,
+        state=DeploymentState.ACTIVE,
+        state_since=now,
+        llm_mode=None,
+        template_code=None,
+        billing_action_suspended=False,
+        template_version=None,
+        saga_id=None,
+        created_at=now,
+        version=1,
+    )
+    return DeploymentCreated(deployment=state)

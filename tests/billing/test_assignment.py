@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 from contracts.billing import AssignCostLine, IngestInvoice
-from contracts.deployments import Deployment, DeploymentCreated, DeploymentState
 from shared.ids import derived_id, uuid7
 from tests.billing.test_invoices import line
 from tests.billing.world import Billing, resource
+from tests.sending import deployment
 
 SHOP = derived_id("deployment", "shop")
 WEB = resource("web-01", "11")
 
 
 async def tell_of_the_shop(billing: Billing) -> None:
-    now = datetime.now(UTC)
-    shop = Deployment(
-        id=SHOP,
-        tenant_id="acme",
-        slug="shop",
-        display_name="The shop",
-        region=None,
-        state=DeploymentState.ACTIVE,
-        state_since=now,
-        llm_mode=None,
-        template_code=None,
-        billing_action_suspended=False,
-        template_version=None,
-        saga_id=None,
-        created_at=now,
-        version=1,
-    )
-    await billing.tell(DeploymentCreated(deployment=shop))
+    await billing.tell(deployment(SHOP, "acme", "shop"))
     await billing.until("exists (select from deployments where id = $1)", SHOP)
 
 
@@ -106,8 +88,8 @@ async def test_an_assignment_finds_its_line_again_in_another_file(billing: Billi
     await billing.provider.change_invoice(uuid, lines=[*moved[:2], *strangers])
     assert (await billing.ingested(id))["invoice"]["assigned"] == 0
     assert [by for *_, by, _ in await meant(billing)] == [None] * 6
-    for deployment, assigned in ((SHOP, 1), (None, 0)):
-        outcome = await billing.ask(AssignCostLine(invoice_id=id, line=1, deployment_id=deployment))
+    for meant_one, assigned in ((SHOP, 1), (None, 0)):
+        outcome = await billing.ask(AssignCostLine(invoice_id=id, line=1, deployment_id=meant_one))
         assert (outcome.result or {})["invoice"]["assigned"] == assigned
 
     await billing.provider.change_invoice(uuid, lines=moved)

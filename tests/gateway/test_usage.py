@@ -14,7 +14,8 @@ from services.metering.app import service
 from shared.db import Database
 from shared.process import running
 from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client
-from tests.metering.world import MONTH, Metering, at, day, deployment, resource
+from tests.metering.world import MONTH, Metering, at, day, resource
+from tests.sending import deployment
 
 
 @pytest.fixture

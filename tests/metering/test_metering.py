@@ -15,7 +15,8 @@ from services.metering import handlers
 from shared.catchup import BusAway, CatchUp
 from shared.ids import uuid7
 from shared.outcome import Meta, Received
-from tests.metering.world import BLOG, SHOP, Metering, Usage, at, day, deployment, resource
+from tests.metering.world import BLOG, SHOP, Metering, Usage, at, day, resource
+from tests.sending import deployment
 
 
 async def test_the_case_of_the_requirements(metering: Metering) -> None:

@@ -17,7 +17,8 @@ from contracts.kinds import BillingKind
 from contracts.metering import MeterDay, RecordUsage, UsageReport
 from services.metering.domain import previous_month
 from shared.ids import uuid7
-from tests.metering.world import BLOG, SHOP, Metering, deployment
+from tests.metering.world import BLOG, SHOP, Metering
+from tests.sending import deployment
 
 NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 

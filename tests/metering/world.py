@@ -14,7 +14,6 @@ from uuid import UUID
 
 import asyncpg
 
-from contracts.deployments import Deployment, DeploymentCreated, DeploymentState
 from contracts.inventory import (
     LinkInterval,
     PowerInterval,
@@ -162,28 +161,6 @@ class Metering(Sending):
         """What each deployment used, by billing kind."""
         rows = await self.fetch("select deployment_id, resource_kind, sum(qty) from usage_records group by 1, 2")
         return {(row[0], row[1]): row[2] for row in rows}
-
-
-def deployment(id: UUID, tenant: str, slug: str) -> Event:
-    """The news of a deployment."""
-    now = datetime.now(UTC)
-    state = Deployment(
-        id=id,
-        tenant_id=tenant,
-        slug=slug,
-        display_name=slug,
-        region=None,
-        state=DeploymentState.ACTIVE,
-        state_since=now,
-        llm_mode=None,
-        template_code=None,
-        billing_action_suspended=False,
-        template_version=None,
-        saga_id=None,
-        created_at=now,
-        version=1,
-    )
-    return DeploymentCreated(deployment=state)
 
 
 def resource(
