@@ -164,11 +164,16 @@ class Provisioning(Sending):
         return found
 
     async def _bus(self) -> AsyncIterator[Envelope]:
+        """Each message once: a relay that was held up while it sent may well send again."""
         since_ms = int(self.began.timestamp() * 1000)
+        seen: set[UUID] = set()
         async with tail(self.settings, [OPERATIONS], since_ms=since_ms) as consumer, asyncio.timeout(20):
             async for record in consumer:
                 if record.value is not None:
-                    yield Envelope.model_validate_json(record.value)
+                    envelope = Envelope.model_validate_json(record.value)
+                    if envelope.id not in seen:
+                        seen.add(envelope.id)
+                        yield envelope
 
 
 def service_with(waits: Patience = PATIENCE, lease: timedelta = LEASE) -> Service[Provider]:
