@@ -12,6 +12,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterable
 from functools import partial
 from itertools import cycle
 
@@ -19,10 +20,10 @@ from bench.report import percentile
 
 
 class Connection(asyncio.Protocol):
-    """One connection: sends the next request when the answer to the last is complete."""
+    """One connection: sends the next request when the answer to the last is complete, until there is none."""
 
-    def __init__(self, requests: list[bytes], latencies: list[float]) -> None:
-        self._requests = cycle(requests)
+    def __init__(self, requests: Iterable[bytes], latencies: list[float]) -> None:
+        self._requests = iter(requests)
         self._latencies = latencies
         self._received = b""
         self._sent_at = 0.0
@@ -56,8 +57,12 @@ class Connection(asyncio.Protocol):
             self._send()
 
     def _send(self) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            self._transport.close()
+            return
         self._sent_at = time.perf_counter()
-        self._transport.write(next(self._requests))
+        self._transport.write(request)
 
 
 async def load(port: int, seconds: float, requests: list[list[bytes]]) -> dict[str, float]:
@@ -65,7 +70,8 @@ async def load(port: int, seconds: float, requests: list[list[bytes]]) -> dict[s
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
     opened = [
-        await loop.create_connection(partial(Connection, each, latencies), "127.0.0.1", port) for each in requests
+        await loop.create_connection(partial(Connection, cycle(each), latencies), "127.0.0.1", port)
+        for each in requests
     ]
     await asyncio.sleep(1)
     latencies.clear()
@@ -95,7 +101,8 @@ async def _ended(opened: list[tuple[asyncio.Transport, Connection]]) -> None:
     raise SystemExit("some requests were not answered within 10 s")
 
 
-def _encoded(port: int, path: str, authorization: str, body: str | None = None) -> bytes:
+def encoded(port: int, path: str, authorization: str, body: str | None = None) -> bytes:
+    """A request as it is sent: GET, or POST where there is a body (of ASCII)."""
     head = f"{path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: {authorization}\r\n"
     if body is None:
         return f"GET {head}\r\n".encode()
@@ -106,9 +113,9 @@ def main() -> None:
     port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     given = json.load(sys.stdin)
     if isinstance(given[0][0], list):
-        requests = [[_encoded(port, *each) for each in own] for own in given]
+        requests = [[encoded(port, *each) for each in own] for own in given]
     else:
-        shared = [_encoded(port, *each) for each in given]
+        shared = [encoded(port, *each) for each in given]
         offsets = [n * 7 % len(shared) for n in range(connections)]
         requests = [shared[offset:] + shared[:offset] for offset in offsets]
     print(json.dumps(asyncio.run(load(port, seconds, requests))))

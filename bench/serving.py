@@ -80,7 +80,7 @@ def authorization(tenant: str) -> str:
 
 
 @contextmanager
-def server(command: list[str], settings: Settings, port: int, path: str) -> Iterator[None]:
+def server(command: list[str], settings: Settings, port: int, path: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that serves HTTP on a port, until the block ends; it is ready when `path` is answered."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -96,7 +96,7 @@ def server(command: list[str], settings: Settings, port: int, path: str) -> Iter
     process = subprocess.Popen([sys.executable, *command], env=environment, cwd=_CHECKOUT)
     try:
         _wait(f"http://127.0.0.1:{port}{path}")
-        yield
+        yield process
     finally:
         process.terminate()
         try:

@@ -441,6 +441,8 @@ class Asked(stateful.RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(450)  # before a failure is shown it is made small, for up to five minutes
+# Hypothesis draws in a thread of its own; what it sees is the service's clients, whose pauses vary at random meanwhile.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 async def test_whatever_is_asked_happens_as_the_model_says(own_deployments: Deployments) -> None:
     class Here(Asked):
         world, loop, seen = own_deployments, asyncio.get_running_loop(), Counter[str]()
