@@ -22,6 +22,7 @@ BENCHMARKS = {
     "sagas": "bench.sagas",
     "invoice-ingest": "bench.invoice_ingest",
     "meter-day": "bench.meter_day",
+    "quotes": "bench.quotes",
     "usage-ingest": "bench.usage_ingest",
 }
 _DOCS = Path(__file__).parents[1] / "docs"

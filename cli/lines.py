@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _STYLES = {"commands": "cyan", "replies": "magenta", "dead-letters": "bold red"}
 _GIST_LENGTH = 160
 # What names the thing whose state an event carries, the first that it has.
-_NAMES = ("name", "slug", "plan_code", "resource_kind", "period", "provider", "id")
+_NAMES = ("name", "slug", "plan_code", "resource_kind", "from_currency", "period", "provider", "id")
 _VALUE_LENGTH = 40
 
 

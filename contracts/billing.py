@@ -13,7 +13,7 @@ from contracts import topics
 from contracts.message import Command, Contract, Event
 from contracts.money import Currency
 
-COMMANDS = topics.commands("billing", "`balance`; `invoices`; the invoice's id")
+COMMANDS = topics.commands("billing", "`balance`; `invoices`; the invoice's or deployment's id; two currencies")
 BALANCES = topics.events("billing", "balances", "the provider")
 INVOICES = topics.events("billing", "invoices", "invoice id")
 topics.dead_letters("billing")

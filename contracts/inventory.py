@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -114,6 +115,15 @@ class Change(Contract):
 
 
 Changes = Annotated[dict[str, Change], Field(description="What changed, by field; `attrs.<name>` for a part of attrs.")]
+
+
+def created_at(attrs: Mapping[str, Any]) -> datetime | None:
+    """When a resource was created at the provider, where it says so."""
+    try:
+        time = datetime.fromisoformat(attrs["created_at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return time if time.tzinfo else None
 
 
 class ResourceEvent(Event):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from contracts import topics
 from contracts.kinds import REPORTED_KINDS, BillingKind
 from contracts.message import Command, Contract, Event
 from contracts.money import MOST_UNITS, Used
 
-COMMANDS = topics.commands("metering", "the day, the billing kind, or the tenant of reports")
+# Kept for the current and the previous month: what was reported in them is known from here alone.
+COMMANDS = topics.commands("metering", "the day, the billing kind, or the tenant of reports", timedelta(days=63))
+CONFIGS = topics.events("metering", "configs", "billing kind and day")
 USAGE = topics.events("metering", "usage", "deployment id, billing kind and day")
 topics.dead_letters("metering")
+
+
+MOST_DAYS = 400
 
 
 class Granularity(StrEnum):
@@ -91,6 +96,61 @@ class MeterDay(Command):
 
     def key(self) -> str:
         return self.day.isoformat()
+
+
+class MeterDays(Command):
+    """Have all days metered from `since` on, until and without `until`, each by a `MeterDay` of its own.
+
+    Result: `days` (so many were asked for). Refused with `day_not_over` where `until` is later than today (UTC).
+    """
+
+    TYPE: ClassVar[str] = "arcadia.metering.meter-days.v1"
+    TOPIC: ClassVar[str] = COMMANDS
+
+    since: date
+    until: date
+
+    def key(self) -> str:
+        return self.since.isoformat()
+
+    @model_validator(mode="after")
+    def _of_some_days(self) -> Self:
+        if not timedelta(0) < self.until - self.since <= timedelta(days=MOST_DAYS):
+            raise ValueError(f"`until` must be after `since`, and by {MOST_DAYS} days at most")
+        return self
+
+
+class MeteringConfig(Contract):
+    """How finely a kind is observed from a day on, until the next such day, and for how long that is kept."""
+
+    resource_kind: BillingKind
+    effective_from: date
+    granularity: Granularity
+    retention_days: int
+    actor: str | None
+    set_at: datetime
+    version: int
+
+
+class MeteringConfigSet(Event):
+    """An operator has said how finely a kind is observed."""
+
+    TYPE: ClassVar[str] = "arcadia.metering.metering-config-set.v1"
+    TOPIC: ClassVar[str] = CONFIGS
+
+    metering_config: MeteringConfig
+
+    def key(self) -> str:
+        return f"{self.metering_config.resource_kind}:{self.metering_config.effective_from}"
+
+    def sequence(self) -> int:
+        return self.metering_config.version
+
+
+class MeteringConfigRepublished(MeteringConfigSet):
+    """Nothing happened: the state is told again, for whoever rebuilds (`arcadia republish metering`)."""
+
+    TYPE: ClassVar[str] = "arcadia.metering.metering-config-republished.v1"
 
 
 class SetMeteringConfig(Command):

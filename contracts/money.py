@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Annotated
 
@@ -53,7 +53,12 @@ def _exact(pattern: re.Pattern[str], digits: str) -> Callable[[object], object]:
     return check
 
 
-def _plain(value: Decimal) -> str:
+def whole_cents(exact: Decimal) -> int:
+    """An amount that is asked or told: rounded once, half up (away from zero), where a line's figure comes about."""
+    return int(exact.quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def plain(value: Decimal) -> str:
     """Without exponent and without zeros at the end: equal prices are written equally."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -67,18 +72,25 @@ Quantity = Annotated[int, Field(ge=0, le=MOST_UNITS), BeforeValidator(_whole)]
 
 UnitPrice = Annotated[
     Decimal,
-    Field(ge=0, lt=MOST_CENTS, decimal_places=9, allow_inf_nan=False),
+    Field(ge=0, le=MOST_CENTS, decimal_places=9, allow_inf_nan=False),
     BeforeValidator(_exact(_PRICE, "nine digits on each side")),
-    PlainSerializer(_plain, when_used="json"),
+    PlainSerializer(plain, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": PRICE_PATTERN, "examples": ["0.0021"]}),
 ]
 """A price in cents for one unit, which may be a small part of a cent. Written as text."""
+
+Told = Annotated[
+    Decimal,
+    PlainSerializer(plain, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": USED_PATTERN, "examples": ["15.483870968"]}),
+]
+"""A quantity or a price that is told, and was checked where it was asked for. Written as text."""
 
 Used = Annotated[
     Decimal,
     Field(ge=0, decimal_places=9, allow_inf_nan=False),
     BeforeValidator(_exact(_USED, "thirty digits before and nine after")),
-    PlainSerializer(_plain, when_used="json"),
+    PlainSerializer(plain, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": USED_PATTERN, "examples": ["15.483870968"]}),
 ]
 """So much of a billing kind, of which a day's share may be a small part of a unit. Written as text."""

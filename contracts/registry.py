@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from contracts import billing, catalog, deployments, inventory, metering, provider, runtime, sagas, subscriptions
+from contracts import (
+    billing,
+    catalog,
+    deployments,
+    inventory,
+    metering,
+    provider,
+    quotes,
+    runtime,
+    sagas,
+    subscriptions,
+)
 from contracts.message import MESSAGES, Message
 from contracts.topics import TOPICS, Topic
 
 __all__ = ["MODULES", "UnknownType", "message_class", "messages", "topics"]
 
-MODULES = (runtime, inventory, deployments, subscriptions, catalog, sagas, provider, billing, metering)
-"""One module per service (three for the deployments), and the runtime's own. A new service's are added here."""
+MODULES = (runtime, inventory, deployments, subscriptions, catalog, sagas, provider, billing, quotes, metering)
+"""One module per service (three of deployments, two of billing), and the runtime's own. New ones are added here."""
 
 _PACKAGE = "contracts."
 

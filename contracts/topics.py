@@ -34,10 +34,10 @@ def declare(topic: Topic) -> str:
     return topic.name
 
 
-def commands(service: str, key: str) -> str:
+def commands(service: str, key: str, retention: timedelta = timedelta(days=14)) -> str:
     """Declare the topic on which `service` takes its commands."""
     summary = f"What the {service} service is asked to do."
-    return declare(Topic(f"arcadia.{service}.commands", "commands", key, summary))
+    return declare(Topic(f"arcadia.{service}.commands", "commands", key, summary, retention=retention))
 
 
 def events(service: str, aggregates: str, key: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from cli.tail import Wanted, messages
-from dev.demo import building, costs, selling
+from dev.demo import building, costs, earning, selling
 from dev.demo.screen import Screen
 from dev.demo.stage import Caller, Stage
 from dev.digitalocean.control import Truth
@@ -174,14 +174,29 @@ CHAPTERS: tuple[tuple[str, str, Chapter], ...] = (
         building.undo,
     ),
     (
-        "11. The bills of years",
+        "11. What was used",
+        "Two droplets and a snapshot are metered for ten days; traffic and tokens are reported, each event once.",
+        earning.meter,
+    ),
+    (
+        "12. What is owed",
+        "The month's quote, line by line: what is included, what is beyond, and how each figure came about.",
+        earning.quote,
+    ),
+    (
+        "13. The bills of years",
         "Every invoice since 2014 is read line by line, matched to what is there, and passed on to finance.",
         costs.take_in,
     ),
     (
-        "12. Where a month went",
+        "14. Where a month went",
         "April 2026: which lines mean what, why the others do not, and whether it all adds up.",
         costs.explain,
     ),
-    ("13. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
+    (
+        "15. What is left",
+        "What deployments earn against what they cost, in one currency; and what nobody bears.",
+        earning.margin,
+    ),
+    ("16. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
 )

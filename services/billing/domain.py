@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple
 
 from contracts.billing import Difference, OfItems, OfLines, OfSummary, Reconciliation, ReconciliationStatus
-from contracts.money import Currency
+from contracts.money import Currency, whole_cents
+from contracts.times import months_after
 
 PROVIDER = "digitalocean"
 
@@ -52,7 +53,7 @@ def cents(dollars: str) -> int:
 
 def cents_of(amount: Decimal) -> int:
     """Whole cents of an amount in dollars; half a cent is rounded away from zero."""
-    return int((amount * 100).quantize(Decimal(1), ROUND_HALF_UP))
+    return whole_cents(amount * 100)
 
 
 class Issued(NamedTuple):
@@ -93,7 +94,7 @@ def _issued(row: Mapping[str, Any], period: str | None) -> Issued:
         PROVIDER,
         str(row["invoice_uuid"]),
         str(row.get("invoice_id") or ""),
-        _month(period) if period else _month_before(issued_at),
+        _month(period) if period else months_after(issued_at.date(), -1),
         Currency.USD,
         cents(row["amount"]),
         issued_at,
@@ -103,15 +104,6 @@ def _issued(row: Mapping[str, Any], period: str | None) -> Issued:
 def _month(text: str) -> date:
     """The first day of a month such as `2026-04`."""
     return date.fromisoformat(f"{text}-01")
-
-
-def _month_before(time: datetime) -> date:
-    return date(time.year - (time.month == 1), (time.month - 2) % 12 + 1, 1)
-
-
-def month_after(period: date) -> date:
-    """The first day of the month after one."""
-    return date(period.year + period.month // 12, period.month % 12 + 1, 1)
 
 
 def is_tax(description: str) -> bool:
@@ -127,13 +119,10 @@ def tax_cents(descriptions: Sequence[str], cents: Sequence[int]) -> int:
     return sum(amount for description, amount in zip(descriptions, cents, strict=True) if is_tax(description))
 
 
-def created_at(attrs: Mapping[str, Any]) -> datetime | None:
-    """When a resource was created at the provider, where it says so."""
-    try:
-        time = datetime.fromisoformat(attrs["created_at"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return time if time.tzinfo else None
+def monthly_cents(attrs: Mapping[str, Any]) -> int | None:
+    """What a resource costs by the provider's price list, for a month of it; None where it has no price there."""
+    price = attrs.get("monthly_usd_cents")
+    return price if isinstance(price, int) and price >= 0 else None
 
 
 def summary_of(body: Mapping[str, Any]) -> OfSummary:

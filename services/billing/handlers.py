@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from uuid import UUID
 
 from contracts.billing import Balance, BalancePolled, PollBalance
 from contracts.deployments import DeploymentEvent
 from contracts.inventory import ResourceEvent
-from services.billing import store
+from contracts.times import previous_month
+from services.billing import margin_store, store
 from services.billing.domain import Polled, balance_of
+from services.billing.margin import Told, told_from, with_told
 from services.billing.provider import ACCOUNT, PURPOSE, Outside
 from services.billing.store import Row
 from shared.db import Connection
@@ -47,8 +50,16 @@ def state_of(row: Row) -> Balance:
 
 
 async def on_resource(events: Sequence[Received[ResourceEvent]], conn: Connection) -> None:
-    """Keep what is told of resources: lines are matched to them."""
-    await store.project_resources(conn, [event.message.resource for event in events])
+    """Keep what is told of resources, and who held them: lines are matched to them, and cost their holders."""
+    before = await store.project_resources(conn, [event.message.resource for event in events])
+    told: dict[UUID, Told] = {}
+    for event in sorted(events, key=lambda each: each.message.resource.version):
+        resource = event.message.resource
+        if resource.id in before and resource.version > before[resource.id]:
+            begin = previous_month(event.meta.sent_at or event.meta.now)
+            told[resource.id] = with_told(told.get(resource.id), told_from(resource.links, begin))
+    if told:
+        await margin_store.replace_links(conn, told)
 
 
 async def on_deployment(events: Sequence[Received[DeploymentEvent]], conn: Connection) -> None:

@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
 from functools import partial
 from itertools import repeat
 from tempfile import TemporaryFile
@@ -26,8 +25,9 @@ from contracts.billing import (
     Reconciliation,
     Unmatched,
 )
+from contracts.times import midnight, month_after
 from services.billing import copying, invoice_store, line_store, store
-from services.billing.domain import month_after, reconcile, summary_of, tax_cents, why_cut_off
+from services.billing.domain import reconcile, summary_of, tax_cents, why_cut_off
 from services.billing.invoice_store import Row, state_of
 from services.billing.matching import KINDS, Candidate, Items, Match, Matcher
 from services.billing.provider import ACCOUNT, PURPOSE, Outside, pages
@@ -175,7 +175,7 @@ class Reading:
 
 async def _copy(invoice: Row, fetched: Fetched, conn: Connection) -> Reading:
     """Read the file, match its lines and take them in, at one go."""
-    until = datetime.combine(month_after(invoice["period"]), time(), UTC)
+    until = midnight(month_after(invoice["period"]))
     candidates = await store.list_candidates(conn, KINDS, until)
     matcher = Matcher((Candidate(*row) for row in candidates), fetched.items)
     reading = Reading()

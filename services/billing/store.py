@@ -10,8 +10,8 @@ from uuid import UUID
 import asyncpg
 
 from contracts.deployments import Deployment
-from contracts.inventory import Resource
-from services.billing.domain import Polled, created_at
+from contracts.inventory import Resource, created_at
+from services.billing.domain import Polled, monthly_cents
 from shared.db import Connection
 
 Row: TypeAlias = asyncpg.Record
@@ -63,21 +63,25 @@ async def delete_old_snapshots(conn: Connection, before: datetime, limit: int) -
     return len(rows)
 
 
-async def project_resources(conn: Connection, resources: Sequence[Resource]) -> None:
-    """Keep what events tell of resources, where it is newer than what is known."""
-    await conn.execute(
+async def project_resources(conn: Connection, resources: Sequence[Resource]) -> dict[UUID, int]:
+    """Keep what events tell of resources, where it is newer; gives the versions known before, 0 where none was."""
+    rows = await conn.fetch(
         """
         insert into resources
-          (id, provider, kind, provider_id, name, tenant_id, deployment_id, created_at, deleted_at, version)
+          (id, provider, kind, provider_id, name, tenant_id, deployment_id, created_at, deleted_at, monthly_cents,
+           version)
         select distinct on (id) *
         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[],
-          $8::timestamptz[], $9::timestamptz[], $10::bigint[])
-          as told(id, provider, kind, provider_id, name, tenant_id, deployment_id, created_at, deleted_at, version)
+          $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bigint[])
+          as told(id, provider, kind, provider_id, name, tenant_id, deployment_id, created_at, deleted_at,
+            monthly_cents, version)
         order by id, version desc
         on conflict (id) do update set
           name = excluded.name, tenant_id = excluded.tenant_id, deployment_id = excluded.deployment_id,
-          created_at = excluded.created_at, deleted_at = excluded.deleted_at, version = excluded.version
+          created_at = excluded.created_at, deleted_at = excluded.deleted_at, monthly_cents = excluded.monthly_cents,
+          version = excluded.version
         where resources.version < excluded.version
+        returning id, coalesce(old.version, 0) as before
         """,
         [each.id for each in resources],
         [each.provider for each in resources],
@@ -88,8 +92,10 @@ async def project_resources(conn: Connection, resources: Sequence[Resource]) -> 
         [each.deployment_id for each in resources],
         [created_at(each.attrs) for each in resources],
         [each.deleted_at for each in resources],
+        [monthly_cents(each.attrs) for each in resources],
         [each.version for each in resources],
     )
+    return {row["id"]: row["before"] for row in rows}
 
 
 async def project_deployments(conn: Connection, deployments: Sequence[Deployment]) -> None:
@@ -119,6 +125,11 @@ async def resource_exists(conn: Connection, id: UUID) -> bool:
 async def deployment_exists(conn: Connection, id: UUID) -> bool:
     """Whether such a deployment is, or was."""
     return bool(await conn.fetchval("select exists (select from deployments where id = $1)", id))
+
+
+async def find_deployment(conn: Connection, id: UUID) -> Row | None:
+    """A deployment, as far as billing knows it."""
+    return await conn.fetchrow("select * from deployments where id = $1", id)
 
 
 async def list_candidates(conn: Connection, kinds: Collection[str], before: datetime) -> list[Row]:

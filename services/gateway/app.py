@@ -31,9 +31,11 @@ from services.gateway.routes import (
     held_syncs,
     inventory,
     invoices,
+    margin,
     me,
     projects,
     provider,
+    quotes,
     reports,
     sagas,
     subscriptions,
@@ -91,6 +93,8 @@ def _guarded() -> Routes:
         subscriptions.router,
         catalog.router,
         usage.router,
+        quotes.router,
+        margin.router,
         operation_routes.router,
     ]
     return Routes("/api/v1", route_handlers=nouns, before_request=admit, security=[{"token": []}])

@@ -163,6 +163,8 @@ def openapi() -> OpenAPIConfig:
             Tag("billing", "What the provider charges."),
             Tag("subscriptions", "What a deployment is subscribed to."),
             Tag("usage", "What deployments use, and how that is metered."),
+            Tag("quotes", "What deployments owe for a month, how that comes about, and what they would owe."),
+            Tag("margin", "What is earned against what it costs. Operators only."),
             Tag("catalog", "What can be bought, and at what price."),
             Tag("operations", "Writes that were accepted, and what came of them."),
             Tag("contracts", "The messages on the bus. Public."),

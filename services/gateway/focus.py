@@ -12,10 +12,11 @@ stands the name that it has now.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from contracts.times import midnight
 from services.gateway import billing_store, exports
 from services.gateway.billing_store import Lines, Row
 from services.gateway.store import Views
@@ -205,7 +206,7 @@ def _quantity(line: Row, charge: str) -> tuple[str | None, str | None]:
 
 
 def _bounds(period: date) -> tuple[datetime, datetime]:
-    start = datetime.combine(period, time(), UTC)
+    start = midnight(period)
     return start, start.replace(year=period.year + period.month // 12, month=period.month % 12 + 1)
 
 

@@ -234,12 +234,6 @@ def periods(past: Sequence[Moment], field: str, value: Any, exists: bool, since:
 _EXISTED_BEFORE: Mapping[str, bool] = {Happening.DELETED: True, Happening.RESTORED: False}
 
 
-def previous_month(now: datetime) -> datetime:
-    """The beginning of the month before this one: as far back as a resource's state tells its past."""
-    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return first.replace(year=first.year - 1, month=12) if first.month == 1 else first.replace(month=first.month - 1)
-
-
 @dataclass(frozen=True)
 class Measured:
     """What is in a bucket: the bytes of all objects together, and how many they are."""

@@ -22,8 +22,9 @@ from contracts.inventory import (
     ResourceUpdated,
     SizeInterval,
 )
+from contracts.times import previous_month
 from services.inventory import store
-from services.inventory.domain import Happening, Link, Moment, Period, intervals, periods, previous_month
+from services.inventory.domain import Happening, Link, Moment, Period, intervals, periods
 from services.inventory.store import Row
 from shared.db import Connection
 from shared.outcome import Meta

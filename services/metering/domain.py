@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from contracts.inventory import LinkInterval, PowerInterval, Resource, SizeInterval
+from contracts.inventory import LinkInterval, PowerInterval, Resource, SizeInterval, created_at
 from contracts.kinds import BillingKind, ResourceKind
 from contracts.metering import Granularity
+from contracts.times import midnight, month_after
 
 KINDS: Mapping[ResourceKind, BillingKind] = {
     ResourceKind.DROPLET: BillingKind.DROPLET_HOURS,
@@ -54,26 +55,37 @@ _Interval = TypeVar("_Interval", LinkInterval, PowerInterval, SizeInterval)
 
 
 def segments_of(resource: Resource, begin: datetime) -> list[Segment]:
-    """What a resource's state tells of the time from `begin` on, oldest first; what is continuous is one."""
+    """What a resource's state tells of the time from `begin` on, oldest first; what is continuous is one.
+
+    A link may begin before the resource was first seen: until then it counts as it was seen first, since its creation.
+    """
     kind = KINDS.get(resource.kind)
     if kind is None:
         return []
     found: list[Segment] = []
-    for since, until in _between([*resource.links, *resource.power, *resource.sizes], begin):
-        link, power = _holding(resource.links, since), _holding(resource.power, since)
+    for since, until in _between(resource, begin):
+        at = max(since, resource.first_seen_at) if _existed(resource, since) else since
+        link, power = _holding(resource.links, since), _holding(resource.power, at)
         if link is None or power is None:
             continue
-        amount = _amount(kind, power, _holding(resource.sizes, since))
+        amount = _amount(kind, power, _holding(resource.sizes, at))
         segment = Segment(since, until, link.deployment_id, amount)
         found = [*found[:-1], *_joined(found[-1], segment)] if found else [segment]
     return found
 
 
-def _between(
-    told: Sequence[LinkInterval | PowerInterval | SizeInterval], begin: datetime
-) -> Iterator[tuple[datetime, datetime | None]]:
+def _existed(resource: Resource, at: datetime) -> bool:
+    """Whether a resource was there before it was seen: if the provider does not deny it, who linked it knows."""
+    created = created_at(resource.attrs)
+    return created is None or created <= at
+
+
+def _between(resource: Resource, begin: datetime) -> Iterator[tuple[datetime, datetime | None]]:
     """The times, from `begin` on, within which nothing changes."""
-    changes = {time for each in told for time in (each.since, each.until) if time}
+    told: Sequence[LinkInterval | PowerInterval | SizeInterval] = [*resource.links, *resource.power, *resource.sizes]
+    changes = {time for each in told for time in (each.since, each.until) if time} | {resource.first_seen_at}
+    if created := created_at(resource.attrs):
+        changes.add(created)
     times = [begin, *sorted(time for time in changes if time > begin)]
     yield from zip(times, [*times[1:], None], strict=True)
 
@@ -150,24 +162,17 @@ class Slot(NamedTuple):
 
 def slots_of(kind: BillingKind, granularity: Granularity, day: date) -> list[Slot]:
     """The periods of a day for which a kind is observed."""
-    midnight = datetime.combine(day, time(), UTC)
+    start = midnight(day)
     length = _DAY if granularity == Granularity.DAILY else _HOUR
     count = _DAY // length
     hours = length // _HOUR if kind in BY_THE_HOUR else None
     parts, before = days_in_month(day) * count, (day.day - 1) * count
     return [
-        Slot(kind, granularity, midnight + length * n, midnight + length * (n + 1), hours, before + n + 1, parts)
+        Slot(kind, granularity, start + length * n, start + length * (n + 1), hours, before + n + 1, parts)
         for n in range(count)
     ]
 
 
 def days_in_month(day: date) -> int:
     """28 to 31."""
-    first = day.replace(day=1)
-    return ((first + timedelta(days=32)).replace(day=1) - first).days
-
-
-def previous_month(now: datetime) -> datetime:
-    """The beginning of the month before: as far back as a resource's state tells its past (see `Resource`)."""
-    first = datetime(now.year, now.month, 1, tzinfo=UTC)
-    return (first - _DAY).replace(day=1)
+    return (month_after(day) - day.replace(day=1)).days

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, timedelta
 from uuid import UUID
 
 from contracts.deployments import DeploymentEvent
 from contracts.inventory import ResourceEvent
 from contracts.kinds import REPORTED_KINDS
-from contracts.metering import Granularity, SetMeteringConfig
+from contracts.metering import (
+    Granularity,
+    MeterDay,
+    MeterDays,
+    MeteringConfig,
+    MeteringConfigSet,
+    SetMeteringConfig,
+)
+from contracts.times import previous_month
 from services.metering import store
-from services.metering.domain import KINDS, Segment, difference, previous_month, segments_of, with_told
+from services.metering.domain import KINDS, Segment, difference, segments_of, with_told
 from shared.db import Connection
-from shared.outcome import Meta, Outcome, Received, Refused
+from shared.outcome import Meta, Outcome, Received, Refused, Send
 
 
 async def on_resource(events: Sequence[Received[ResourceEvent]], conn: Connection) -> None:
@@ -48,6 +56,14 @@ async def on_deployment(events: Sequence[Received[DeploymentEvent]], conn: Conne
     await store.project_deployments(conn, [event.message.deployment for event in events])
 
 
+async def meter_days(cmd: MeterDays, conn: Connection, meta: Meta) -> Outcome:
+    """Have days metered, each by a command of its own: they need not wait for one another."""
+    if cmd.until > (today := meta.now.astimezone(UTC).date()):
+        raise Refused("day_not_over", day=today.isoformat())
+    days = [cmd.since + timedelta(days=n) for n in range((cmd.until - cmd.since).days)]
+    return Outcome(result={"days": len(days)}, commands=[Send(MeterDay(day=day)) for day in days])
+
+
 async def set_metering_config(cmd: SetMeteringConfig, conn: Connection, meta: Meta) -> Outcome:
     """Say how finely a kind is observed from a day on."""
     day = cmd.effective_from or meta.now.astimezone(UTC).date()
@@ -56,5 +72,16 @@ async def set_metering_config(cmd: SetMeteringConfig, conn: Connection, meta: Me
     if await store.is_metered_from(conn, day):
         raise Refused("day_metered", day=day.isoformat())
     row = await store.insert_config(conn, cmd, day, meta)
-    config = {name: row[name] for name in ("resource_kind", "granularity", "retention_days")}
-    return Outcome(result={"config": config | {"effective_from": row["effective_from"].isoformat()}})
+    told = config_of(row)
+    shown = told.model_dump(mode="json", exclude={"actor", "set_at", "version"})
+    return Outcome(result={"config": shown}, events=[MeteringConfigSet(metering_config=told)])
+
+
+def config_of(row: store.Row) -> MeteringConfig:
+    """What was said of a kind, as others get it."""
+    return MeteringConfig.model_validate({name: row[name] for name in MeteringConfig.model_fields})
+
+
+async def on_metering_config(event: MeteringConfigSet, conn: Connection, meta: Meta) -> None:
+    """Know again what operators said, where this service was rebuilt."""
+    await store.project_config(conn, event.metering_config)

@@ -169,8 +169,8 @@ async def add_usage(conn: Connection, more: Mapping[Day, Decimal], now: datetime
     )
     await conn.execute(
         f"""
-        insert into usage_days as u (day, deployment_id, resource_kind, used, observations, version)
-        select day, deployment_id, resource_kind, qty, 1, 1 from {_GIVEN}
+        insert into usage_days as u (day, deployment_id, resource_kind, used, observations)
+        select day, deployment_id, resource_kind, qty, 1 from {_GIVEN}
         order by day, deployment_id, resource_kind
         on conflict (day, deployment_id, resource_kind) do update set
           used = u.used + excluded.used, version = u.version + 1

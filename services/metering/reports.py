@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from contracts.metering import RecordUsage, UsageReport
+from contracts.times import previous_month
 from services.metering import report_store
-from services.metering.domain import previous_month
 from services.metering.report_store import Day, Name, Report, Row
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Received
@@ -78,7 +78,8 @@ async def _admitted(
     conn: Connection, given: Sequence[_Given], owners: Mapping[UUID, str], now: datetime
 ) -> list[_Given]:
     """Those that may count; of the others it is said why not, but where they are known and came again."""
-    refused = [(each, refusal) for each in given if (refusal := _refusal(each.report, owners, now))]
+    first = previous_month(now)
+    refused = [(each, refusal) for each in given if (refusal := _refusal(each.report, owners, first, now))]
     if not refused:
         return list(given)
     known = await report_store.find_reports(conn, {each.report.name for each, _ in refused})
@@ -91,9 +92,8 @@ async def _admitted(
     return [each for each in given if id(each) not in gone]
 
 
-def _refusal(report: Report, owners: Mapping[UUID, str], now: datetime) -> dict[str, str] | None:
-    """Why a report cannot count: it is about somebody else's, or of a time that is not open."""
-    first = previous_month(now)
+def _refusal(report: Report, owners: Mapping[UUID, str], first: datetime, now: datetime) -> dict[str, str] | None:
+    """Why a report cannot count: it is about somebody else's, or of a time that is not open, as it is since `first`."""
     if owners.get(report.deployment_id, report.tenant_id) != report.tenant_id:
         return {"code": "forbidden", "deployment_id": str(report.deployment_id)}
     if report.occurred_at < first:

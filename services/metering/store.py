@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
@@ -11,7 +11,8 @@ import asyncpg
 
 from contracts.deployments import Deployment
 from contracts.inventory import Resource
-from contracts.metering import SetMeteringConfig
+from contracts.metering import MeteringConfig, SetMeteringConfig
+from contracts.times import midnight
 from services.metering.domain import Segment, Slot, Span
 from shared.db import Connection
 from shared.outcome import Meta
@@ -81,10 +82,12 @@ async def mark_dirty(conn: Connection, spans: Sequence[Span]) -> None:
     """Have those days metered again which end within, or at the end of, one of these times."""
     await conn.execute(
         """
-        update metered_days d set dirty = true
-        from unnest($1::timestamptz[], $2::timestamptz[]) s(since, until)
-        where not d.dirty and d.day + 1 > s.since at time zone 'UTC'
-          and (s.until is null or d.day < s.until at time zone 'UTC')
+        update metered_days set dirty = true where day in (
+          select d.day from metered_days d
+          where not d.dirty and exists (
+            select from unnest($1::timestamptz[], $2::timestamptz[]) s(since, until)
+            where d.day + 1 > s.since at time zone 'UTC' and (s.until is null or d.day < s.until at time zone 'UTC'))
+          order by d.day for update)
         """,
         [span.since for span in spans],
         [span.until for span in spans],
@@ -100,6 +103,31 @@ async def take_dirty(conn: Connection, limit: int) -> list[date]:
         returning day
         """,
         limit,
+    )
+    return sorted(row["day"] for row in rows)
+
+
+async def take_missed(conn: Connection, today: date, now: datetime) -> list[date]:
+    """Days of this and the previous month, from the first that was ever metered on, that nobody metered by now.
+
+    They count as asked for, for some hours: then they are missed again.
+    """
+    rows = await conn.fetch(
+        """
+        insert into metered_days (day, meterings, metered_at, observations, unmeasured)
+        select day::date, 0, $2, 0, 0
+        from generate_series(
+          (select greatest(min(day), date_trunc('month', $1::date - interval '1 month')::date) from metered_days),
+          $1::date - 1, interval '1 day') missed(day)
+        where exists (select from metered_days)
+          and not exists (select from metered_days m where m.day = missed.day and m.meterings > 0)
+        order by day
+        on conflict (day) do update set metered_at = excluded.metered_at
+          where metered_days.meterings = 0 and metered_days.metered_at < excluded.metered_at - interval '6 hours'
+        returning day
+        """,
+        today,
+        now,
     )
     return sorted(row["day"] for row in rows)
 
@@ -142,7 +170,8 @@ async def insert_config(conn: Connection, cmd: SetMeteringConfig, day: date, met
         insert into metering_config (resource_kind, effective_from, granularity, retention_days, actor, set_at)
         values ($1, $2, $3, $4, $5, $6)
         on conflict (resource_kind, effective_from) do update set granularity = excluded.granularity,
-          retention_days = excluded.retention_days, actor = excluded.actor, set_at = excluded.set_at
+          retention_days = excluded.retention_days, actor = excluded.actor, set_at = excluded.set_at,
+          version = metering_config.version + 1
         returning *
         """,
         cmd.resource_kind,
@@ -155,10 +184,32 @@ async def insert_config(conn: Connection, cmd: SetMeteringConfig, day: date, met
     return rows[0]
 
 
+async def project_config(conn: Connection, told: MeteringConfig) -> None:
+    """Keep what was said of a kind, as this service has told it itself: one that was rebuilt knows it by that."""
+    await conn.execute(
+        """
+        insert into metering_config as c
+          (resource_kind, effective_from, granularity, retention_days, actor, set_at, version)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        on conflict (resource_kind, effective_from) do update set granularity = excluded.granularity,
+          retention_days = excluded.retention_days, actor = excluded.actor, set_at = excluded.set_at,
+          version = excluded.version
+        where c.version < excluded.version
+        """,
+        *dict(told).values(),
+    )
+
+
+async def lock_config(conn: Connection) -> list[Row]:
+    """All that was said of kinds; nobody says anything else until the transaction ends."""
+    await conn.execute("lock table metering_config in share row exclusive mode")
+    return await conn.fetch("select * from metering_config order by resource_kind, effective_from")
+
+
 async def is_metered_from(conn: Connection, day: date) -> bool:
     """Whether a day, or a later one, is metered; none becomes so until the transaction ends."""
     await conn.execute("lock table metered_days in share row exclusive mode")
-    return bool(await conn.fetchval("select exists (select from metered_days where day >= $1)", day))
+    return bool(await conn.fetchval("select exists (select from metered_days where day >= $1 and meterings > 0)", day))
 
 
 async def lock_day(conn: Connection, day: date, now: datetime) -> int:
@@ -276,7 +327,7 @@ _SAME = """
 
 
 def _end(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    return midnight(day) + timedelta(days=1)
 
 
 async def mark_metered(conn: Connection, day: date, observations: int, unmeasured: int) -> None:
@@ -296,8 +347,8 @@ async def sum_day(conn: Connection, day: date, kinds: Collection[str]) -> None:
             and resource_kind = any($2::text[])
           group by deployment_id, resource_kind),
         old as (select * from usage_days where day = $1 and resource_kind = any($2::text[]))
-        insert into usage_days (day, deployment_id, resource_kind, used, observations, version)
-        select $1, deployment_id, resource_kind, coalesce(now.used, 0), coalesce(now.observations, 0), 1
+        insert into usage_days (day, deployment_id, resource_kind, used, observations)
+        select $1, deployment_id, resource_kind, coalesce(now.used, 0), coalesce(now.observations, 0)
         from now full join old using (deployment_id, resource_kind)
         where (coalesce(now.used, 0), coalesce(now.observations, 0)) is distinct from (old.used, old.observations)
         order by deployment_id, resource_kind

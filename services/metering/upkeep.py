@@ -15,14 +15,16 @@ from uuid import UUID
 
 from contracts.kinds import BillingKind
 from contracts.message import Event
-from contracts.metering import USAGE, MeterDay, UsageMetered, UsageRepublished, key_of
+from contracts.metering import USAGE, MeterDay, MeteringConfigRepublished, UsageMetered, UsageRepublished, key_of
 from services.metering import retention_store, store
 from services.metering.domain import RETENTION_DAYS
+from services.metering.handlers import config_of
 from services.metering.metering import retention_of, usage_of
 from shared.db import Connection
 from shared.outcome import Outcome, Send, Tombstone
 
 _DAYS_AT_ONCE = 62
+_SCHEDULED = timedelta(hours=6)  # a day is metered in the night after it; what is missing then, was missed
 _PAGE = 500
 _ROWS_AT_ONCE = 10_000
 _BEFORE_ALL = (date.min, UUID(int=0), "")
@@ -31,6 +33,12 @@ _BEFORE_ALL = (date.min, UUID(int=0), "")
 async def meter_dirty_days(conn: Connection, now: datetime) -> Outcome | None:
     """Have days metered again of which something else is known than when they were metered."""
     days = await store.take_dirty(conn, _DAYS_AT_ONCE)
+    return Outcome(commands=[Send(MeterDay(day=day)) for day in days]) if days else None
+
+
+async def meter_missed_days(conn: Connection, now: datetime) -> Outcome | None:
+    """Have days metered that nobody metered in time: their command was given up, or never came."""
+    days = await store.take_missed(conn, (now - _SCHEDULED).astimezone(UTC).date(), now)
     return Outcome(commands=[Send(MeterDay(day=day)) for day in days]) if days else None
 
 
@@ -65,3 +73,9 @@ async def republish_usage(conn: Connection) -> AsyncIterator[Sequence[Event]]:
         yield [UsageRepublished(usage=usage_of(row)) for row in rows]
         last = rows[-1]
         after = (last["day"], last["deployment_id"], last["resource_kind"])
+
+
+async def republish_configs(conn: Connection) -> AsyncIterator[Sequence[Event]]:
+    """All that operators said of kinds."""
+    if rows := await store.lock_config(conn):
+        yield [MeteringConfigRepublished(metering_config=config_of(row)) for row in rows]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import structlog
 
+from contracts.money import whole_cents
 from contracts.provider import SweepOrphans
 from services.provider import domain, store
 from services.provider.access import Provider, asking
@@ -105,5 +106,5 @@ def _known(row: store.Row) -> domain.Known:
 
 def _orphan(row: dict[str, Any], operation_id: UUID, reason: str) -> Orphan:
     monthly = (row.get("size") or {}).get("price_monthly")
-    cents = None if monthly is None else int((Decimal(str(monthly)) * 100).quantize(Decimal(1), ROUND_HALF_UP))
+    cents = None if monthly is None else whole_cents(Decimal(str(monthly)) * 100)
     return Orphan(row["id"], row["name"], str(operation_id), reason, row["created_at"], cents)

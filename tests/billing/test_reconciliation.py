@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.billing import OfItems, OfLines, OfSummary, Reconciliation
-from services.billing.domain import created_at, invoices_of, month_after, reconcile, summary_of, tax_cents, why_cut_off
+from contracts.inventory import created_at
+from contracts.times import month_after
+from services.billing.domain import invoices_of, reconcile, summary_of, tax_cents, why_cut_off
 
 
 def told(amount: int, charges: int, overages: int, taxes: int, credits: int) -> OfSummary:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -17,13 +17,14 @@ from pydantic import SecretStr
 from contracts.billing import DiscoverInvoices, IngestInvoice
 from contracts.inventory import Resource, ResourceDiscovered
 from contracts.kinds import ResourceKind
-from contracts.message import Command, Event
+from contracts.message import Command, Envelope, Event
 from dev.digitalocean.control import Control
 from dev.digitalocean.running import RunningStandIn
 from dev.finance.control import FinanceControl
 from dev.finance.running import RunningFinance
 from services.billing.app import MIGRATIONS, service
 from shared import outbox
+from shared.bus import tail
 from shared.config import Settings
 from shared.db import Database
 from shared.ids import derived_id, uuid7
@@ -33,6 +34,8 @@ from shared.outbox import Sender
 from shared.outcome import Meta, Outcome, Send
 from shared.process import running
 from tests.sending import Sending
+
+Told = TypeVar("Told", bound=Event)
 
 APRIL = "2026-04"
 """The newest month that is invoiced."""
@@ -99,6 +102,19 @@ class Billing(Sending):
         rows = Sender("test").rows(Outcome(events=events), Meta(uuid7(), datetime.now(UTC)))
         async with self.db.transaction() as conn:
             await outbox.insert(conn, rows)
+
+    async def told(self, cls: type[Told]) -> list[Told]:
+        """What the service has told of a class since the test began: each once, in the order of the versions."""
+        await self.until("not exists (select from outbox)")
+        since = int(self.began.timestamp() * 1000)
+        found: dict[UUID, Told] = {}
+        async with tail(self.settings, [cls.TOPIC], since_ms=since) as consumer, asyncio.timeout(20):
+            ends = await consumer.end_offsets(list(consumer.assignment()))
+            while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    told = [Envelope.model_validate_json(record.value) for record in records if record.value]
+                    found |= {each.id: cls.model_validate(each.data) for each in told if each.type == cls.TYPE}
+        return sorted(found.values(), key=lambda event: event.sequence())
 
     async def until(self, condition: str, *arguments: Any, seconds: float = 60) -> None:
         """Wait until a condition on the tables holds."""

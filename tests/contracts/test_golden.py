@@ -14,6 +14,7 @@ from contracts.golden import broken_examples, edited_examples
 from contracts.registry import messages
 
 EXAMPLES = {file.name: file.read_text() for file in Path("contracts/examples").glob("*.json")}
+EXPORTED = documents()
 LINKED = "arcadia.inventory.resource-linked.v1.json"
 
 
@@ -40,11 +41,10 @@ def test_the_examples_hold() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_valid_by_the_exported_schemas(name: str) -> None:
-    exported = documents()
     example = json.loads(EXAMPLES[name])
-    data_schema = exported[f"contracts/schemas/{Path(example['dataschema']).name}"]
+    data_schema = EXPORTED[f"contracts/schemas/{Path(example['dataschema']).name}"]
     for instance, schema in (
-        (example, exported[f"contracts/schemas/{ENVELOPE}.json"]),
+        (example, EXPORTED[f"contracts/schemas/{ENVELOPE}.json"]),
         (example["data"], data_schema),
     ):
         validator = Draft202012Validator(json.loads(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)

@@ -200,7 +200,17 @@ async def is_done_once(billing: Billing, id: UUID, command: UUID) -> None:
     assert not await billing.fetch("select from dead_letters")
 
 
-@pytest.mark.parametrize("where", POINTS)
+ALWAYS = {
+    "between two lines that are copied",
+    "after it is committed, before it is answered",
+    "while finance takes it",
+}
+"""Where every run of the tests kills it; the other points are the long tests'."""
+
+
+@pytest.mark.parametrize(
+    "where", [where if where in ALWAYS else pytest.param(where, marks=pytest.mark.long) for where in POINTS]
+)
 async def test_an_ingest_that_is_killed_anywhere_is_done_once(
     billing: Billing, stand_in: RunningStandIn, tmp_path: Path, where: str
 ) -> None:

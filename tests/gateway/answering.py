@@ -8,8 +8,9 @@ from typing import Any
 
 from contracts.billing import AssignCostLine, DiscoverInvoices, IngestInvoice, PollBalance, PushInvoice
 from contracts.inventory import ClassifyProject, DecideHeldSync, LinkResource, SyncInventory, UnlinkResource
-from contracts.metering import MeterDay, RecordUsage, SetMeteringConfig
+from contracts.metering import MeterDay, MeterDays, RecordUsage, SetMeteringConfig
 from contracts.provider import SweepOrphans
+from contracts.quotes import PreviewQuote, SetFxRate
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Refused
 from shared.service import Service
@@ -83,6 +84,24 @@ async def know_none(cmd: IngestInvoice | PushInvoice | AssignCostLine, conn: Con
     raise Refused("not_found", invoice_id=str(cmd.invoice_id))
 
 
+@charging.on(PreviewQuote)
+async def know_nobody(cmd: PreviewQuote, conn: Connection, meta: Meta) -> Outcome:
+    """Refuse, as billing does where nothing is subscribed to."""
+    raise Refused("subscription_not_found", deployment_id=str(cmd.deployment_id))
+
+
+@charging.on(SetFxRate)
+async def believe(cmd: SetFxRate, conn: Connection, meta: Meta) -> Outcome:
+    """Answer with a rate."""
+    return Outcome(result=_example("fx-rate", "billing"))
+
+
+@metering.on(MeterDays)
+async def begin(cmd: MeterDays, conn: Connection, meta: Meta) -> Outcome:
+    """Count the days."""
+    return Outcome(result={"days": (cmd.until - cmd.since).days})
+
+
 @metering.on(MeterDay)
 async def observe(cmd: MeterDay, conn: Connection, meta: Meta) -> Outcome:
     """Find nothing."""
@@ -110,4 +129,5 @@ async def do_nothing(cmd: SyncInventory, conn: Connection, meta: Meta) -> None:
 def _example(noun: str, service: str = "inventory") -> dict[str, Any]:
     """The state in the golden example of an event."""
     example = json.loads((_EXAMPLES / f"arcadia.{service}.{noun}-republished.v1.json").read_text())
-    return {noun: example["data"][noun]}
+    name = noun.replace("-", "_")
+    return {name: example["data"][name]}

@@ -188,6 +188,7 @@ async def test_a_price_is_documented_as_the_text_that_it_is(operator: httpx.Asyn
 async def test_every_route_of_deployments_sagas_and_the_catalog_is_among_these(stranger: httpx.AsyncClient) -> None:
     known = {(call.method, call.route) for call in (*GETS, *OPERATORS_GETS, *STORY, *CHANGES, *TO_A_RUN)}
     known |= {("POST", DEPLOYMENTS), ("POST", f"{ONE}/subscribe"), ("POST", SAGAS)}
+    known |= {("GET", f"{ONE}/quote"), ("POST", f"{ONE}/quote/preview")}  # test_quotes.py
     known |= {("GET", f"{SAGAS}/{{saga_id}}/events")}  # a stream, whose events are what GET shows: test_sagas.py
     known |= {("POST", f"{CATALOG}/{name}") for name in ("plans", "addons", "resource-prices")}
     documented = {

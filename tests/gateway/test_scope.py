@@ -48,6 +48,9 @@ BODIES: dict[str, dict[str, Any]] = {
             }
         ]
     },
+    "meter_days": {"since": "2026-05-01", "until": "2026-05-02"},
+    "set_fx_rate": {"from_currency": "USD", "effective_from": "2026-05-01", "rate": "1.5"},
+    "preview_quote": {"plan_code": "studio"},
     "set_resource_price": {"resource_kind": "dns_zones", "unit_price_cents": "1", "currency": "AUD"},
 }
 # Everybody may create what is then its own.

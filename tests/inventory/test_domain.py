@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.times import previous_month
 from services.inventory.domain import (
     Happening,
     Known,
@@ -26,7 +27,6 @@ from services.inventory.domain import (
     judge,
     link_at,
     periods,
-    previous_month,
     urn_parts,
     with_inherited,
     with_link,

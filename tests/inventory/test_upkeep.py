@@ -11,9 +11,9 @@ import pytest
 from contracts.inventory import PROJECTS, RESOURCES, ClassifyProject, LinkResource, Resource, ResourceEvent
 from contracts.kinds import ResourceKind
 from contracts.message import Event
+from contracts.times import previous_month
 from services.inventory import upkeep
 from services.inventory.app import service
-from services.inventory.domain import previous_month
 from services.inventory.kinds import KINDS
 from shared.db import Connection, Database
 from shared.migrate import OPERATOR_ROLE, TENANT_ROLE

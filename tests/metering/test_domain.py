@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from contracts.inventory import LinkInterval, PowerInterval, Resource, SizeInterval
 from contracts.kinds import BillingKind, ResourceKind
 from contracts.metering import Granularity
+from contracts.times import previous_month
 from services.inventory.kinds import KINDS as INVENTORY
 from services.metering.domain import (
     KINDS,
     Segment,
     days_in_month,
     difference,
-    previous_month,
     segments_of,
     slots_of,
     with_told,
@@ -101,6 +101,20 @@ def test_what_has_a_size_counts_by_it_and_not_before_it_is_known() -> None:
         Segment(JUNE, at(2), A, None),
         Segment(at(2), at(3), A, Decimal("2.5")),
         Segment(at(3), None, A, Decimal("0.1")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("created", "begins"), [(None, at(2)), ("2026-05-01T00:00:00Z", at(2)), (f"{at(4):%Y-%m-%dT%H:%M:%SZ}", at(4))]
+)
+def test_what_is_linked_from_before_it_was_seen_counts_as_it_was_seen_first(
+    created: str | None, begins: datetime
+) -> None:
+    told = resource(links=[(A, at(2), None)], power=[("active", at(6), at(8)), ("off", at(8), None)])
+    seen = told.model_copy(update={"first_seen_at": at(6), "attrs": {"created_at": created} if created else {}})
+    assert segments_of(seen, JUNE) == [
+        Segment(begins, at(8), A, Decimal(1)),
+        Segment(at(8), None, A, Decimal(0)),
     ]
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from contracts.kinds import BillingKind
 from contracts.metering import MeterDay, RecordUsage, UsageReport
-from services.metering.domain import previous_month
+from contracts.times import previous_month
 from shared.ids import uuid7
 from tests.metering.world import BLOG, SHOP, Metering
 from tests.sending import deployment

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 import pytest
 
 from contracts.kinds import BillingKind
-from contracts.metering import Granularity, SetMeteringConfig
+from contracts.metering import Granularity, MeterDay, SetMeteringConfig
 from services.metering import upkeep
 from tests.metering.world import SHOP, Metering
 
@@ -89,3 +89,24 @@ async def test_every_day_of_usage_is_told_again_page_by_page(
     async with metering.db.transaction() as conn:
         told = [event async for page in upkeep.republish_usage(conn) for event in page]
     assert [event.usage.day for event in told if hasattr(event, "usage")] == sorted(days)
+
+
+async def test_a_day_that_nobody_metered_is_found_and_asked_for_until_somebody_did(metering: Metering) -> None:
+    now = datetime.now(UTC)
+    yesterday = now.date() - timedelta(days=1)
+    first, missed = yesterday - timedelta(days=2), yesterday - timedelta(days=1)
+
+    async def found(at: datetime) -> list[date]:
+        async with metering.db.transaction() as conn:
+            outcome = await upkeep.meter_missed_days(conn, at)
+        return [send.command.day for send in outcome.commands] if outcome else []  # type: ignore[attr-defined]
+
+    assert await found(now) == [], "nothing was ever metered"
+    for day in (first, yesterday):
+        assert (await metering.ask(MeterDay(day=day))).status == "ok"
+    night = datetime.combine(now.date(), time(12), UTC)
+    assert await found(night) == [missed]
+    assert await found(night + timedelta(hours=1)) == [], "it is being metered"
+    assert await found(night + timedelta(hours=7)) == [missed], "it was given up"
+    assert (await metering.ask(MeterDay(day=missed))).status == "ok"
+    assert await found(night + timedelta(hours=14)) == []

@@ -26,6 +26,7 @@ from contracts.inventory import (
 from contracts.kinds import ResourceKind
 from contracts.message import Command, Event
 from contracts.metering import MeterDay
+from contracts.times import midnight, month_after
 from services.metering.app import MIGRATIONS, service
 from shared import outbox
 from shared.config import Settings
@@ -139,12 +140,13 @@ class Metering(Sending):
         return [each.result or {} for each in outcomes]
 
     async def usage(self) -> list[Usage]:
-        """All records, in the order of their key."""
+        """All records of the month, in the order of their key. (Of later days that nobody metered, others come.)"""
         rows = await self.fetch(
             """
             select u.*, coalesce(r.name, '') as name from usage_records u left join resources r on r.id = u.resource_id
-            order by period_start, u.deployment_id, name
-            """
+            where period_start < $1 order by period_start, u.deployment_id, name
+            """,
+            midnight(month_after(MONTH)),
         )
         return [
             Usage(

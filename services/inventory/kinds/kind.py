@@ -8,7 +8,7 @@ import re
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -17,6 +17,7 @@ import orjson
 
 from contracts.inventory import Parent
 from contracts.kinds import BillingKind, ResourceKind
+from contracts.money import whole_cents
 from services.inventory.domain import Seen
 from services.inventory.steps import Walking
 from shared.digitalocean import DigitalOcean, Walk, redact
@@ -156,8 +157,7 @@ def single(route: str, key: str) -> Callable[[DigitalOcean, str], Awaitable[Row]
 
 def cents(dollars: float | Decimal, quantity: float = 1) -> int:
     """A price in cents: so many dollars for each, half a cent rounded up."""
-    exact = Decimal(str(dollars)) * Decimal(str(quantity)) * 100
-    return int(exact.quantize(Decimal(1), ROUND_HALF_UP))
+    return whole_cents(Decimal(str(dollars)) * Decimal(str(quantity)) * 100)
 
 
 def cluster_of(tags: Iterable[str]) -> Parent | None:
