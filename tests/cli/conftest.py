@@ -131,14 +131,14 @@ def provider() -> Iterator[RunningStandIn]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def finance() -> Iterator[RunningFinance]:
     """A stand-in for the finance service."""
     with running_finance() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def installation(
     stack: Stack,
     lasting_database: str,
@@ -146,7 +146,7 @@ def installation(
     finance: RunningFinance,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Installation]:
-    """`arcadia up` on servers that the environment names, until the session ends."""
+    """`arcadia up` on servers that the environment names, for the tests of this folder."""
     settings, port = settings_for(stack, lasting_database), free_port()
     log = tmp_path_factory.mktemp("cli") / "up.log"
     arcadia = shell_for(

@@ -225,7 +225,8 @@ async def test_an_ingest_that_is_killed_anywhere_is_done_once(
         replica.start()
         await is_done_once(billing, id, command)
     (taken,) = await billing.finance.invoices()
-    assert taken.imports == (3 if point.slow_finance else 2)
+    # What was committed may have been pushed, and taken, before the kill; then it is pushed once more.
+    assert taken.imports in ({3} if point.slow_finance else {2, 3} if point.outcome else {2})
 
 
 @pytest.mark.parametrize(
