@@ -13,7 +13,7 @@ import random
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -270,7 +270,11 @@ def _columns(batch: Batch) -> list[Sequence[object]]:
 def _processor_seconds(pid: int) -> float:
     """What a process and all of its children took, also of those that have ended."""
     process = psutil.Process(pid)
-    return sum(sum(each.cpu_times()[:4]) for each in (process, *process.children(recursive=True)))
+    seconds = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # PostgreSQL's helpers come and go
+            seconds += sum(each.cpu_times()[:4])
+    return seconds
 
 
 @asynccontextmanager
