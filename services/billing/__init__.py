@@ -16,8 +16,8 @@ Beside the usual files: `discovery.py` walks the billing history; `ingest.py` ta
 `statement.py` reads its file, `matching.py` says what each line means, and `copying.py` writes rows as PostgreSQL's
 COPY reads them; `push.py` passes it on, by `finance.py`; `assignment.py` is the operators' word on lines.
 `quoting.py` is the function that quotes; `terms.py` keeps what quotes are made of, `quotes.py` makes them when that
-changes, `preview.py` tells what a change would mean. `margin.py` says who held resources (the sums of margin are views,
-in the migrations), `rates.py` what currencies are worth.
+changes, `preview.py` tells what a change would mean. `holders.py` says who held resources (the sums of margin are
+views, in the migrations), `rates.py` what currencies are worth.
 `invoice_store.py`, `line_store.py`, `terms_store.py`, `quote_store.py` and `margin_store.py` have the statements about
 those. `provider.py` is the jobs' access to the outside; `upkeep.py` keeps to the retention, and tells the state again;
 `metrics.py` says how many invoices are in which state.

@@ -48,7 +48,7 @@ service.on(ResourcePriceEvent)(terms.on_resource_price)
 service.on_batch(SubscriptionEvent)(terms.on_subscription)
 service.on_batch(UsageEvent)(terms.on_usage)
 for _ in range(2):  # while one waits for the database, the other computes
-    service.every(timedelta(seconds=0.2))(requote)
+    service.every(timedelta(seconds=0.5))(requote)
 
 service.every(timedelta(minutes=1))(metrics.tell_invoices)
 service.every(timedelta(minutes=10))(upkeep.drop_old_snapshots)

@@ -12,7 +12,7 @@ from contracts.inventory import ResourceEvent
 from contracts.times import previous_month
 from services.billing import margin_store, store
 from services.billing.domain import Polled, balance_of
-from services.billing.margin import Told, told_from, with_told
+from services.billing.holders import Told, told_from, with_told
 from services.billing.provider import ACCOUNT, PURPOSE, Outside
 from services.billing.store import Row
 from shared.db import Connection

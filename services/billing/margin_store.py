@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from contracts.quotes import SetFxRate
-from services.billing.margin import Told
+from services.billing.holders import Told
 from shared.db import Connection
 from shared.outcome import Meta
 

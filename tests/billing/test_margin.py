@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from contracts.inventory import LinkInterval, ResourceUpdated
 from contracts.quotes import SetFxRate
 from contracts.times import previous_month
-from services.billing.margin import Told, told_from, with_told
+from services.billing.holders import Told, told_from, with_told
 from shared.db import Connection
 from shared.ids import derived_id, uuid7
 from tests.billing.selling import BLOG, MONTH, SHOP, STUDIO, subscription

@@ -281,10 +281,21 @@ async def test_nobody_sees_anothers_quote_or_any_margin(callers: Callers) -> Non
         assert (await callers.acme.get(path)).status_code == 403
 
 
-async def test_margin_is_what_is_quoted_against_the_lines_of_the_invoice(callers: Callers) -> None:
+async def earn_and_spend(callers: Callers) -> None:
+    """A quote of 50.00 AUD, and an invoice of 22.00 USD beside its tax, of which the shop bears 18.00."""
     await callers.sell()
     await callers.quoted(5000)
     await put_invoice(callers, 1800, callers.shop, (500, "account_level"), (-100, "credit"), (231, "tax"))
+
+
+async def set_rate(callers: Callers) -> None:
+    rate = {"from_currency": "USD", "effective_from": str(MONTH), "rate": "1.5"}
+    answer = await callers.operator.post("/api/v1/billing/fx-rates", json=rate)
+    assert answer.json()["fx_rate"]["to_currency"] == "AUD", answer.text
+
+
+async def test_margin_is_what_is_quoted_against_the_lines_of_the_invoice(callers: Callers) -> None:
+    await earn_and_spend(callers)
     period = {"period": PERIOD}
     shown = await checked(callers.operator, DASHBOARD, await callers.operator.get(DASHBOARD, params=period))
     unconverted = {
@@ -302,9 +313,7 @@ async def test_margin_is_what_is_quoted_against_the_lines_of_the_invoice(callers
         False,
     )
 
-    rate = {"from_currency": "USD", "effective_from": str(MONTH), "rate": "1.5"}
-    answer = await callers.operator.post("/api/v1/billing/fx-rates", json=rate)
-    assert answer.json()["fx_rate"]["to_currency"] == "AUD", answer.text
+    await set_rate(callers)
     await checked(callers.operator, "/api/v1/billing/fx-rates", await callers.operator.get("/api/v1/billing/fx-rates"))
     shown = await checked(callers.operator, DASHBOARD, await callers.operator.get(DASHBOARD, params=period))
     figures = {
@@ -328,6 +337,12 @@ async def test_margin_is_what_is_quoted_against_the_lines_of_the_invoice(callers
     total = shown["total"]
     assert (total["cost"], total["cost_cents"], total["margin_cents"]) == ({"USD": 2200}, 3300, 1700)
 
+
+async def test_margin_month_by_month_and_as_a_file(callers: Callers) -> None:
+    await earn_and_spend(callers)
+    await set_rate(callers)
+    period = {"period": PERIOD}
+    total = (await callers.operator.get(DASHBOARD, params=period)).json()["total"]
     trend = await checked(callers.operator, f"{DASHBOARD}/trend", await callers.operator.get(f"{DASHBOARD}/trend"))
     months = {each["period"]: each for each in trend["months"]}
     assert len(months) == 12
