@@ -24,6 +24,7 @@ BENCHMARKS = {
     "meter-day": "bench.meter_day",
     "quotes": "bench.quotes",
     "usage-ingest": "bench.usage_ingest",
+    "drift-sweep": "bench.drift_sweep",
 }
 _DOCS = Path(__file__).parents[1] / "docs"
 

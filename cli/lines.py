@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _STYLES = {"commands": "cyan", "replies": "magenta", "dead-letters": "bold red"}
 _GIST_LENGTH = 160
 # What names the thing whose state an event carries, the first that it has.
-_NAMES = ("name", "slug", "plan_code", "resource_kind", "from_currency", "period", "provider", "id")
+_NAMES = ("name", "slug", "plan_code", "resource_kind", "from_currency", "period", "provider", "resource_id", "id")
 _VALUE_LENGTH = 40
 
 
@@ -137,6 +137,7 @@ def _aggregates(data: Mapping[str, Any]) -> Iterator[str]:
             if name := next(filter(None, names), None):
                 yield short_id(str(name))
             yield from _amount(value)
+            yield from _difference(value)
             yield from _errors(value)
 
 
@@ -145,6 +146,14 @@ def _amount(state: Mapping[str, Any]) -> Iterator[str]:
     cents = next((value for name, value in state.items() if name.endswith("_cents") and isinstance(value, int)), None)
     if cents is not None and state.get("currency"):
         yield f"{Decimal(cents) / 100:.2f} {state['currency']}"
+
+
+def _difference(state: Mapping[str, Any]) -> Iterator[str]:
+    """Where what is differs from what was asked for: in one resource, or in very many alike."""
+    if {"field", "desired", "live"} <= state.keys():
+        yield f"{state['field']} {_value(state['desired'])} ≠ {_value(state['live'])} {state.get('status')}"
+    elif {"field", "drifts"} <= state.keys():
+        yield f"{state['drifts']} × {state.get('kind')}.{state['field']}"
 
 
 def _errors(state: Mapping[str, Any]) -> Iterator[str]:

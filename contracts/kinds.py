@@ -38,3 +38,26 @@ class BillingKind(StrEnum):
 
 REPORTED_KINDS = frozenset({BillingKind.BANDWIDTH_GB, BillingKind.LLM_TOKENS})
 """Those that no resource shows: whoever serves them reports their use."""
+
+
+UNTOLD: dict[ResourceKind, frozenset[str]] = {
+    # An image's slug goes when the provider retires it; a plan's price is the catalog's; the ids of backups and
+    # snapshots, and the window, move by themselves (and are resources of their own).
+    ResourceKind.DROPLET: frozenset({"image", "monthly_usd_cents", "backup_ids", "snapshot_ids", "next_backup_window"}),
+    ResourceKind.VOLUME: frozenset({"monthly_usd_cents"}),
+    ResourceKind.SNAPSHOT: frozenset({"monthly_usd_cents"}),
+    ResourceKind.DROPLET_BACKUP: frozenset(),
+    ResourceKind.DNS_ZONE: frozenset(),
+    ResourceKind.SPACES_BUCKET: frozenset({"measured_at", "measuring_failed"}),
+    ResourceKind.RESERVED_IP: frozenset({"locked", "monthly_usd_cents"}),
+    ResourceKind.LOAD_BALANCER: frozenset({"monthly_usd_cents"}),
+    # Patches come by themselves.
+    ResourceKind.DATABASE: frozenset({"semantic_version", "version_end_of_life"}),
+    ResourceKind.KUBERNETES_CLUSTER: frozenset({"status_message"}),
+    ResourceKind.VPC: frozenset(),
+    ResourceKind.FIREWALL: frozenset({"pending_changes"}),
+    # Each release of the tenant's code is a deployment of its own.
+    ResourceKind.APP: frozenset({"active_deployment_id", "last_deployment_at"}),
+    ResourceKind.CONTAINER_REGISTRY: frozenset({"storage_bytes", "monthly_usd_cents"}),
+}
+"""The parts of a resource's attrs that are kept fresh without a word: their change means nothing to anybody."""

@@ -23,11 +23,19 @@ topics.dead_letters("provider")
 DropletName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$")]
 """A droplet's name, as the provider takes it."""
 
+OPERATION_TAG = "op:"
+"""What the tag of an operation begins with."""
+
 Tag = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9_:-]+$")]
 SizeSlug = Annotated[str, Field(min_length=1, max_length=64, examples=["s-1vcpu-1gb"])]
 Domain = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 RecordName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^(@|\*|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)$")]
 """A record's name within its domain: `shop`, or `@` for the domain itself."""
+
+
+def operation_tag(operation_id: UUID) -> str:
+    """The tag by which a droplet names the operation that made it."""
+    return f"{OPERATION_TAG}{operation_id}"
 
 
 class OperationStatus(StrEnum):
@@ -177,6 +185,26 @@ class ResizeDroplet(DropletCommand):
 
     size: SizeSlug
     disk: bool = False
+
+
+class RenameDroplet(DropletCommand):
+    """Give a droplet another name. Done when it has it. Result: `was`, its name before. Undone by the name before."""
+
+    TYPE: ClassVar[str] = "arcadia.provider.rename-droplet.v1"
+
+    name: DropletName
+
+
+class RetagDroplet(DropletCommand):
+    """Make a droplet's tags these, whatever others it has. Result: `was`, its tags before. Undone by the tags before.
+
+    Tags that differ in nothing but case are one; it is spelled as whoever made it did. Tags of operations
+    (`operation_tag`) stay as they are: by them is known what made the droplet.
+    """
+
+    TYPE: ClassVar[str] = "arcadia.provider.retag-droplet.v1"
+
+    tags: list[Tag] = Field(max_length=100)
 
 
 class DnsCommand(ProviderCommand):

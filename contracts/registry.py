@@ -6,6 +6,7 @@ from contracts import (
     billing,
     catalog,
     deployments,
+    drift,
     inventory,
     metering,
     provider,
@@ -19,7 +20,7 @@ from contracts.topics import TOPICS, Topic
 
 __all__ = ["MODULES", "UnknownType", "message_class", "messages", "topics"]
 
-MODULES = (runtime, inventory, deployments, subscriptions, catalog, sagas, provider, billing, quotes, metering)
+MODULES = (runtime, inventory, deployments, subscriptions, catalog, sagas, provider, billing, quotes, metering, drift)
 """One module per service (three of deployments, two of billing), and the runtime's own. New ones are added here."""
 
 _PACKAGE = "contracts."

@@ -72,6 +72,20 @@ class SagaSummary(Contract):
     steps: list[SagaStep]
 
 
+class Left(Contract):
+    """What a run leaves of a resource: whoever compares what is with what was asked for goes by it, once it is done.
+
+    `spec`: the fields that are to be so from now on, beside those that were to be before; None: the resource is to be
+    no more.
+    """
+
+    resource_id: UUID
+    spec: dict[str, Any] | None
+    version: int | None = Field(
+        default=None, description="The resource's version that shows it so; None where none does."
+    )
+
+
 class SagaRun(Contract):
     """A run as others get it: its steps by name alone."""
 
@@ -90,6 +104,10 @@ class SagaRun(Contract):
     created_at: datetime
     finished_at: datetime | None
     version: int
+    resource_ids: list[UUID] = Field(
+        default_factory=list, description="The resources that its inputs name: while it is unfinished, it changes them."
+    )
+    left: list[Left] = Field(default_factory=list, description="What it leaves of resources, when it is completed.")
 
 
 class SagaEvent(Event):

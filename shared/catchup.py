@@ -7,8 +7,10 @@ after the transaction that handled their records.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,13 +19,22 @@ from aiokafka.errors import KafkaError
 
 from shared.bus import begun, connection, group_of, partitions_of, stopped
 from shared.config import Settings
+from shared.jobs import PutOff
 
 Ends: TypeAlias = Mapping[str, int]
 """The offset after the last record of each partition that has any, by `<topic>/<partition>`."""
 
 
-class BusAway(Exception):
+_PATIENCE_S = 20.0
+_FIRST_LOOK_S, _LOOK_S = 0.02, 0.25
+_LATER = timedelta(seconds=5)
+
+
+class BusAway(PutOff):
     """Kafka does not answer, or does not know its topics just now: ask again later."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Kafka does not say what is on the bus: {reason}", after=_LATER)
 
 
 class CatchUp:
@@ -59,6 +70,16 @@ class CatchUp:
             raise BusAway(f"{type(error).__name__}: {error}") from error
         reached = {_name(each): found.offset for each, found in committed.items()}
         return sum(max(0, end - max(0, reached.get(name, 0))) for name, end in ends.items())
+
+    async def wait(self, ends: Ends) -> None:
+        """Wait until all is handled that was before those ends. Raises `PutOff` where that takes long, or `BusAway`."""
+        clock, pause = asyncio.get_running_loop().time, _FIRST_LOOK_S
+        deadline = clock() + _PATIENCE_S
+        while behind := await self.behind(ends):
+            if clock() > deadline:
+                raise PutOff(f"{behind} records of what others told are not handled yet", after=_LATER)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LOOK_S)
 
     async def _committed(self) -> Mapping[TopicPartition, Any]:
         admin = AIOKafkaAdminClient(**connection(self._settings), client_id="arcadia-catch-up")

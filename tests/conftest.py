@@ -9,6 +9,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -19,6 +20,8 @@ from shared.ids import uuid7
 
 def pytest_configure() -> None:
     """Nothing that this machine's owner has set may steer the tests: they must not reach a real server."""
+    hypothesis.settings.register_profile("tests", deadline=None)  # machines are shared
+    hypothesis.settings.load_profile("tests")
     # A shell's background job ignores Ctrl-C, and so would everything that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in Settings.model_fields:

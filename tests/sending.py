@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from contracts.deployments import Deployment, DeploymentCreated, DeploymentState
-from contracts.message import Command, Event
+from contracts.message import Command, Envelope, Event, Message
 from shared import outbox
+from shared.bus import tail
+from shared.config import Settings
 from shared.db import Database
 from shared.ids import uuid7
 from shared.inbox import Recorded, find_outcomes
@@ -41,6 +43,19 @@ class Sending:
                     if found := await find_outcomes(conn, [id]):
                         return found[id]
                 await asyncio.sleep(0.02)
+
+
+async def told_on(settings: Settings, since: datetime, *classes: type[Message]) -> list[Envelope]:
+    """What is on the bus of these classes since a time: each message once, in the order of their ids."""
+    types, found = {cls.TYPE for cls in classes}, dict[UUID, Envelope]()
+    topics = sorted({cls.TOPIC for cls in classes})
+    async with tail(settings, topics, since_ms=int(since.timestamp() * 1000)) as consumer, asyncio.timeout(20):
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                told = [Envelope.model_validate_json(record.value) for record in records if record.value]
+                found |= {each.id: each for each in told if each.type in types}
+    return sorted(found.values(), key=lambda each: each.id)
 
 
 def deployment(id: UUID, tenant: str, slug: str) -> Event:

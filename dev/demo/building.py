@@ -72,18 +72,23 @@ async def undo(stage: Stage, screen: Screen, operator: Caller) -> None:
 
 
 async def _built(screen: Screen, caller: Caller, slug: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A deployment that is asked for, and its saga when it has ended, each step shown as it happens."""
+    """A deployment that is asked for, and its saga when it has ended."""
     asked = await caller.do("POST", _DEPLOYMENTS, {"slug": slug, "provision": True})
     screen.step(f"acme asks for the deployment `{slug}`: it is {asked['deployment']['state']}")
+    return asked["deployment"], await followed(screen, caller, asked["saga"]["id"])
+
+
+async def followed(screen: Screen, caller: Caller, saga_id: str) -> dict[str, Any]:
+    """A saga when it has ended, each step shown as it happens."""
     told: dict[int, str] = {}
-    async for run in _progress(caller, asked["saga"]["id"]):
+    async for run in _progress(caller, saga_id):
         for step in sorted(run["saga"]["steps"], key=_happened):
             if told.get(step["index"]) != step["status"]:
                 told[step["index"]] = step["status"]
                 why = f" ({step['error']['code']})" if step["error"] else ""
                 screen.step(f"  {step['index'] + 1}/{len(run['plan'])} {step['name']:<18} {step['status']}{why}")
     screen.step(f"the saga is {run['saga']['status']}")
-    return asked["deployment"], run
+    return run
 
 
 def _happened(step: dict[str, Any]) -> tuple[bool, int]:

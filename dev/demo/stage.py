@@ -27,7 +27,7 @@ ZONE = "apps.example.com"
 """Where deployments get their names."""
 SPEED = 20
 """How much faster than the real one the provider builds, so that nobody waits for it."""
-SERVICES = ("inventory", "deployments", "sagas", "provider", "billing", "metering", "scheduler", "gateway")
+SERVICES = ("inventory", "deployments", "sagas", "provider", "billing", "metering", "drift", "scheduler", "gateway")
 _CHECKOUT = Path(__file__).parents[2]
 _READY_S = 60.0
 _OPERATION_S = 60.0

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from cli.tail import Wanted, messages
-from dev.demo import building, costs, earning, selling
+from dev.demo import building, costs, drifting, earning, selling
 from dev.demo.screen import Screen
 from dev.demo.stage import Caller, Stage
 from dev.digitalocean.control import Truth
@@ -198,5 +198,10 @@ CHAPTERS: tuple[tuple[str, str, Chapter], ...] = (
         "What deployments earn against what they cost, in one currency; and what nobody bears.",
         earning.margin,
     ),
-    ("16. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
+    (
+        "16. A hand at the provider",
+        "Somebody resizes the droplet of `wiki`, and tags it: neither was asked for.",
+        drifting.find_and_decide,
+    ),
+    ("17. On the bus", "The last messages of all topics, as `arcadia tail` shows them.", tail_the_bus),
 )

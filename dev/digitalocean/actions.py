@@ -39,9 +39,7 @@ def begin(
         if droplet.event != action.id:
             return  # changed or deleted by hand meanwhile
         droplet.event = None
-        if lag := world.settings.effect_lag:
-            droplet.shown = {"status": droplet.status, "size_slug": droplet.size.slug}
-            world.later(lag, partial(_show, droplet, droplet.shown))
+        lag_behind(world, droplet, {"status": droplet.status, "size_slug": droplet.size.slug, "name": droplet.name})
         (error or effect)()
         droplet.changed()
 
@@ -49,6 +47,13 @@ def begin(
     droplet.changed()
     world.clock.at(now + seconds, end)
     return action
+
+
+def lag_behind(world: World, droplet: Droplet, before: Json) -> None:
+    """Let a droplet be seen as it was before something that is done to it, for as long as effects lag."""
+    if lag := world.settings.effect_lag:
+        droplet.shown = droplet.shown | before
+        world.later(lag, partial(_show, droplet, droplet.shown))
 
 
 def _show(droplet: Droplet, instead: Json) -> None:

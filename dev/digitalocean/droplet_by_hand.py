@@ -98,8 +98,7 @@ def _set_status(_world: World, droplet: Droplet, value: object) -> None:
 def _set_size(_world: World, droplet: Droplet, value: object) -> None:
     if value not in SIZES:
         raise unprocessable(f"{value} is not a size")
-    droplet.size = SIZES[str(value)]
-    droplet.disk = max(droplet.disk, droplet.size.disk)
+    droplet.size = SIZES[str(value)]  # memory and processors alone, as the console offers it first: it can go back
 
 
 def _set_tags(world: World, droplet: Droplet, value: object) -> None:

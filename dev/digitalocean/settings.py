@@ -38,7 +38,8 @@ class Settings(BaseModel):
     delete_lag: float = Field(15, ge=0)
     """How long a deleted droplet can still be read and is listed."""
     effect_lag: float = Field(0, ge=0)
-    """How long a droplet shows the status and the size that it had before an action that is completed."""
+    """How long a droplet shows the status, the size and the name that it had before an action that is completed, and
+    the tags that it had before others were put on or taken off."""
 
     refuse_delete_during_event: bool = True
     """A droplet cannot be deleted while an action runs on it; off: the deletion is taken, and waits for the action."""

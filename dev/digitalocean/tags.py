@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from dev.digitalocean.actions import lag_behind
 from dev.digitalocean.family import Family, Row
 from dev.digitalocean.http import Answer, Json, Request, Route, answer, no_content, not_found, unprocessable
 from dev.digitalocean.paging import page
-from dev.digitalocean.state import Tag, World
+from dev.digitalocean.state import Droplet, Tag, World
 
 NAME = re.compile(r"[a-zA-Z0-9_\-:]{1,255}")
 COUNTED = {  # resource type -> its key in a tag's `resources`
@@ -104,6 +105,7 @@ def _delete_tag(world: World, request: Request) -> Answer:
 def _tag_resources(world: World, request: Request) -> Answer:
     tag = _named(world, request)
     for resource_type, id, row in _resources(world, request):
+        _lag_behind(world, row)
         attach(world, tag, resource_type, id, row)
     return no_content()
 
@@ -111,8 +113,14 @@ def _tag_resources(world: World, request: Request) -> Answer:
 def _untag_resources(world: World, request: Request) -> Answer:
     tag = _named(world, request)
     for resource_type, id, row in _resources(world, request):
+        _lag_behind(world, row)
         detach(tag, resource_type, id, row)
     return no_content()
+
+
+def _lag_behind(world: World, row: Row) -> None:
+    if isinstance(row, Droplet):
+        lag_behind(world, row, {"tags": list(row.tags)})
 
 
 def _named(world: World, request: Request) -> Tag:

@@ -13,6 +13,6 @@ Beside the usual files: `auth.py` (tokens), `door.py` (what happens around every
 and `failures.py` (errors), `paging.py`, `operations.py` (the write path) with `acceptance.py` (what it stores),
 `answers.py` (outcomes in HTTP), `gateway.py` (what a running gateway has), `deployment_store.py` (reads of deployments
 and the catalog), `saga_store.py` (of sagas), `usage_store.py` (of usage), `margin_store.py` (of quotes, margin and
-rates), `billing_store.py` (of costs) with `exports.py` and `focus.py` (files of them), `documentation.py` (OpenAPI)
-with `page.py` (the same as HTML) and a module per noun in `routes/`.
+rates), `drift_store.py` (of drift), `billing_store.py` (of costs) with `exports.py` and `focus.py` (files of them),
+`documentation.py` (OpenAPI) with `page.py` (the same as HTML) and a module per noun in `routes/`.
 """

@@ -27,6 +27,8 @@ from services.gateway.routes import (
     contracts,
     cost_lines,
     deployments,
+    drift,
+    drift_specs,
     health,
     held_syncs,
     inventory,
@@ -95,6 +97,8 @@ def _guarded() -> Routes:
         usage.router,
         quotes.router,
         margin.router,
+        drift.router,
+        drift_specs.router,
         operation_routes.router,
     ]
     return Routes("/api/v1", route_handlers=nouns, before_request=admit, security=[{"token": []}])

@@ -165,6 +165,7 @@ def openapi() -> OpenAPIConfig:
             Tag("usage", "What deployments use, and how that is metered."),
             Tag("quotes", "What deployments owe for a month, how that comes about, and what they would owe."),
             Tag("margin", "What is earned against what it costs. Operators only."),
+            Tag("drift", "Where what is differs from what was asked for. Operators only."),
             Tag("catalog", "What can be bought, and at what price."),
             Tag("operations", "Writes that were accepted, and what came of them."),
             Tag("contracts", "The messages on the bus. Public."),

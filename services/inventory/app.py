@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from contracts.drift import DriftEvent
 from contracts.inventory import (
     ClassifyProject,
     DecideHeldSync,
@@ -35,6 +36,7 @@ service.job(DecideHeldSync, lease=LEASE)(handlers.decide_held_sync)
 
 service.on(LinkResource)(handlers.link_resource)
 service.on(UnlinkResource)(handlers.unlink_resource)
+service.on_batch(DriftEvent)(handlers.on_drift)
 
 service.every(timedelta(minutes=1))(metrics.tell_coverage)
 service.every(timedelta(minutes=10))(upkeep.forget_what_is_long_gone)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import structlog
 
+from contracts.drift import Drift, DriftChanged, DriftEvent
 from contracts.inventory import (
     ClassifyProject,
     DecideHeldSync,
@@ -45,7 +46,7 @@ from services.inventory.told import MEASURED_EVERY, bucket_row
 from shared.db import Connection
 from shared.digitalocean import NotFound
 from shared.jobs import JobRun, PutOff
-from shared.outcome import Meta, Outcome, Refused
+from shared.outcome import Meta, Outcome, Received, Refused
 from shared.patience import patience
 from shared.service import Work
 from shared.steps import Said, transact
@@ -80,6 +81,7 @@ async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Wor
         raise Refused("not_registered_alone", kind=kind.name, remedy="sync the kind")
     if cmd.provider_id in {".", ".."}:
         raise Refused("not_found_at_provider", kind=kind.name, provider_id=cmd.provider_id)
+    read_at = datetime.now(UTC)
     with patience("sync"):
         try:
             row = await kind.read(run.resources.do, cmd.provider_id)
@@ -88,7 +90,7 @@ async def register_resource(cmd: RegisterResource, run: JobRun[Provider]) -> Wor
 
     async def register(conn: Connection, meta: Meta) -> Outcome:
         await store.take_turn(conn)
-        taken = await take_in(conn, kind, [row], meta.now, meta)
+        taken = await take_in(conn, kind, [row], read_at, meta)
         if taken.doubts:
             raise ValueError(taken.doubts[0])
         rows = await store.list_by_provider_id(conn, kind.name, [kind.id_of(row)])
@@ -177,6 +179,25 @@ async def _attribute(conn: Connection, meta: Meta, resource_id: UUID, link: Link
     events = await attribution.attribute_to(conn, resource_id, Relinked(links, link, before), meta)
     (own,) = [event for event in events if event.resource.id == resource_id]
     return _answer("resource", own.resource, events)
+
+
+async def on_drift(events: Sequence[Received[DriftEvent]], conn: Connection) -> None:
+    """Keep in a resource's history that it is not as it was asked for, and each other value that it has then.
+
+    Nothing is told of that: it has not changed. (Any event tells that it was detected: the first may be compacted.)
+    """
+    rows = []
+    for event in events:
+        message, drift = event.message, event.message.drift
+        change = {"resource_id": str(drift.resource_id), "changes": {drift.field: _wish(drift)}}
+        rows.append(change | {"id": str(drift.id), "occurred_at": drift.detected_at.isoformat()})
+        if isinstance(message, DriftChanged) and message.what == "value":
+            rows.append(change | {"id": str(event.meta.message_id), "occurred_at": drift.changed_at.isoformat()})
+    await store.insert_drifts(conn, rows)
+
+
+def _wish(drift: Drift) -> dict[str, Any]:
+    return {"old": drift.desired, "new": drift.live}
 
 
 async def classify_project(cmd: ClassifyProject, run: JobRun[Provider]) -> Outcome:

@@ -28,9 +28,9 @@ class Taken:
 
 
 async def take_in(conn: Connection, kind: Kind, rows: Sequence[kinds.Row], seen_at: datetime, meta: Meta) -> Taken:
-    """Store resources as the provider shows them, each once, in the caller's turn.
+    """Store resources as the provider shows them, each once, in the caller's turn. `seen_at`: when that was asked for.
 
-    A row that cannot be read does not hide the others.
+    A row that cannot be read does not hide the others. One that was seen later meanwhile stays as it was seen then.
     """
     by_id = {kind.id_of(row): kind.cleaned(row) for row in rows}
     prints = {id: kinds.fingerprint(row) for id, row in by_id.items()}
@@ -52,6 +52,9 @@ async def _store(
     conn: Connection, kind: Kind, seen: Mapping[str, Seen], prints: Mapping[str, bytes], seen_at: datetime
 ) -> list[Happened]:
     known = await store.list_by_provider_id(conn, kind.name, list(seen))
+    seen = {id: each for id, each in seen.items() if id not in known or known[id]["last_seen_at"] <= seen_at}
+    if not seen:
+        return []
     verdicts = {id: judge(_known(known.get(id)), each, kind.meaningless) for id, each in seen.items()}
     columns = [_columns(each, prints[id], verdicts[id]) for id, each in seen.items()]
     rows = await store.upsert_seen(conn, kind.name, columns, seen_at)

@@ -154,13 +154,29 @@ async def insert_resource_events(
     )
 
 
+async def insert_drifts(conn: Connection, drifts: Sequence[Mapping[str, Any]]) -> None:
+    """Append to the history that resources are not as they were asked for: `id`, `resource_id`, `occurred_at`, and
+    `changes` from what was asked for to what is. What is told again is there already."""
+    await conn.execute(
+        """
+        insert into cloud_resource_events (id, resource_id, event_type, changes, tenant_id, version, occurred_at)
+        select distinct on (d.id) d.id, r.id, 'drift_detected', d.changes, r.tenant_id, r.version, d.occurred_at
+        from jsonb_to_recordset($1) as d(id uuid, resource_id uuid, changes jsonb, occurred_at timestamptz)
+        join cloud_resources r on r.id = d.resource_id
+        on conflict (id) do nothing
+        """,
+        drifts,
+    )
+
+
 async def list_past(conn: Connection, resource_ids: Sequence[UUID], since: datetime) -> dict[UUID, list[Moment]]:
     """What has changed resources' states and sizes, or whether they exist, since a time; each resource's in order."""
     rows = await conn.fetch(
         """
         select resource_id, occurred_at, event_type, changes from cloud_resource_events
         where resource_id = any($1::uuid[]) and occurred_at >= $2
-          and (event_type in ('deleted', 'restored') or changes ?| '{state,size_slug,attrs.size_gb}')
+          and (event_type in ('deleted', 'restored')
+            or event_type <> 'drift_detected' and changes ?| '{state,size_slug,attrs.size_gb}')
         order by resource_id, id
         """,
         resource_ids,

@@ -68,9 +68,9 @@ class Backups(Telling):
         return await sync_store.find_complete_walk(conn, "droplet", meta.message_id), ()
 
     async def _see_known(
-        self, began_at: datetime, after: UUID, conn: Connection, meta: Meta
+        self, began_at: datetime, after: UUID, conn: Connection, _: Meta
     ) -> tuple[list[store.Row], Said]:
-        seen_at = max(meta.now, self._walking.sync.began_at)
+        seen_at = self._walking.sync.began_at  # what is read of them later than that counts more
         return await sync_store.touch_backups(conn, began_at, seen_at, after=after, limit=_DROPLETS_AT_ONCE), ()
 
     async def _read(self, droplet_id: str) -> list[Row]:

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -97,9 +97,9 @@ async def walk_kind(kind: Kind, run: JobRun[Provider], done: dict[str, Any]) -> 
     async with walking(run, kind.name, done) as walk:
         pages = _pages(kind, walk)
         async with aclosing(_batches(pages)) as batches, aclosing(ahead(batches)) as read_ahead:
-            async for rows in read_ahead:
-                taken = await walk.step(partial(_take_in, kind, rows, walk.sync))
-                counts.update(taken.counts, seen=len(rows))
+            async for batch in read_ahead:
+                taken = await walk.step(partial(_take_in, kind, batch, walk.sync))
+                counts.update(taken.counts, seen=len(batch.rows))
                 doubts += taken.doubts
         counts["seen"] += pages.noted if isinstance(pages, Telling) else 0
         doubts += await _doubts(kind, walk, pages, seen=counts["seen"])
@@ -114,22 +114,30 @@ def _pages(kind: Kind, walk: Walking) -> Pages:
     return kind.source.pages(walk.do) if isinstance(kind.source, Listed) else kind.source.pages(walk)
 
 
-async def _batches(pages: Pages) -> AsyncGenerator[list[Row], None]:
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a walk, and when their reading began: they may show what was so then."""
+
+    rows: list[Row]
+    read_at: datetime
+
+
+async def _batches(pages: Pages) -> AsyncGenerator[Batch, None]:
     """The pages' rows, several pages at a go: a transaction costs as much as the reading of a page."""
-    rows: list[Row] = []
+    batch = Batch([], datetime.now(UTC))
     try:
         async with aclosing(aiter(pages)) as read:
             async for page in read:
-                rows += page
-                if len(rows) >= TAKEN_AT_ONCE:
-                    yield rows
-                    rows = []
+                batch.rows.extend(page)
+                if len(batch.rows) >= TAKEN_AT_ONCE:
+                    yield batch
+                    batch = Batch([], datetime.now(UTC))
     except ProviderError:
-        if rows:  # what was seen is seen
-            yield rows
+        if batch.rows:  # what was seen is seen
+            yield batch
         raise
-    if rows:
-        yield rows
+    if batch.rows:
+        yield batch
 
 
 async def ahead(batches: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
@@ -195,9 +203,9 @@ async def _only_one(read: Callable[[DigitalOcean, str], Awaitable[Row]], id: str
     return [f"nothing is listed, but the provider knows the only one by its id: {id}"]
 
 
-async def _take_in(kind: Kind, rows: Sequence[Row], sync: Sync, conn: Connection, meta: Meta) -> tuple[Taken, Said]:
+async def _take_in(kind: Kind, batch: Batch, sync: Sync, conn: Connection, meta: Meta) -> tuple[Taken, Said]:
     # A clock that was set back must not make what was seen look as if it had been seen before the walk.
-    taken = await take_in(conn, kind, rows, max(meta.now, sync.began_at), meta)
+    taken = await take_in(conn, kind, batch.rows, max(batch.read_at, sync.began_at), meta)
     return taken, taken.events
 
 

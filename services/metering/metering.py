@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -11,16 +10,13 @@ from contracts.metering import DayOfUsage, Granularity, MeterDay, UsageMetered
 from services.metering import store
 from services.metering.domain import KINDS, RETENTION_DAYS, Slot, slots_of
 from services.metering.store import Row
-from shared.catchup import BusAway, CatchUp
+from shared.catchup import CatchUp
 from shared.db import Connection
-from shared.jobs import JobRun, PutOff
+from shared.jobs import JobRun
 from shared.outcome import Meta, Outcome, Refused
 from shared.steps import Said, transact
 
 _PAGE = 500
-_PATIENCE_S = 20
-_LOOK_S = 0.25
-_LATER = timedelta(seconds=5)
 
 
 async def meter_day(cmd: MeterDay, run: JobRun[CatchUp]) -> Outcome:
@@ -39,17 +35,10 @@ async def meter_day(cmd: MeterDay, run: JobRun[CatchUp]) -> Outcome:
 
 async def _catch_up(run: JobRun[CatchUp], ends: dict[str, int] | None) -> None:
     """Wait until that is handled which was on the bus when this was begun."""
-    deadline = asyncio.get_running_loop().time() + _PATIENCE_S
-    try:
-        if ends is None:
-            ends = await run.resources.ends()
-            await transact(run, _nothing, progress={"ends": ends})
-        while behind := await run.resources.behind(ends):
-            if asyncio.get_running_loop().time() > deadline:
-                raise PutOff(f"{behind} records of what others told are not handled yet", after=_LATER)
-            await asyncio.sleep(_LOOK_S)
-    except BusAway as error:
-        raise PutOff(f"Kafka does not say what is on the bus: {error}", after=_LATER) from error
+    if ends is None:
+        ends = await run.resources.ends()
+        await transact(run, _nothing, progress={"ends": ends})
+    await run.resources.wait(ends)
 
 
 async def _nothing(conn: Connection, meta: Meta) -> tuple[None, Said]:

@@ -1,11 +1,19 @@
-"""A droplet's power and size, changed by actions: each is begun, and takes its time at the provider."""
+"""A droplet's power, size and name, changed by actions: each is begun, and takes its time at the provider."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 
-from contracts.provider import DropletCommand, OperationStatus, PowerOffDroplet, PowerOnDroplet, ResizeDroplet
+from contracts.provider import (
+    DropletCommand,
+    OperationStatus,
+    PowerOffDroplet,
+    PowerOnDroplet,
+    RenameDroplet,
+    ResizeDroplet,
+)
 from services.provider import domain, ledger
 from services.provider.access import Provider, insisting, rows_of
 from services.provider.course import Course, Run, follow
@@ -23,6 +31,14 @@ ACTIONS = f"{DROPLET}/actions"
 
 ACTION = "/v2/actions/{action_id}"
 
+_PARTS = {
+    "power-off-droplet": "status",
+    "power-on-droplet": "status",
+    "resize-droplet": "size",
+    "rename-droplet": "name",
+}
+"""What an operation changes of a droplet, by its kind."""
+
 
 class DropletGone(Exception):
     """The provider does not know the droplet."""
@@ -30,25 +46,31 @@ class DropletGone(Exception):
 
 async def power_off_droplet(cmd: PowerOffDroplet, run: JobRun[Provider]) -> Outcome:
     """Switch a droplet off, and wait until it is."""
-    return await _bring(cmd, run, {"status": "off"}, was="status")
+    return await bring(cmd, run, _course("status"), {"status": "off"}, was="status")
 
 
 async def power_on_droplet(cmd: PowerOnDroplet, run: JobRun[Provider]) -> Outcome:
     """Switch a droplet on, and wait until it is."""
-    return await _bring(cmd, run, {"status": "active"}, was="status")
+    return await bring(cmd, run, _course("status"), {"status": "active"}, was="status")
 
 
 async def resize_droplet(cmd: ResizeDroplet, run: JobRun[Provider]) -> Outcome:
     """Give a droplet another size, and wait until it has it."""
-    return await _bring(cmd, run, {"size": cmd.size, "disk": cmd.disk}, was="size")
+    return await bring(cmd, run, _course("size"), {"size": cmd.size, "disk": cmd.disk}, was="size")
 
 
-async def _bring(cmd: DropletCommand, run: Run, wanted: Json, was: str) -> Outcome:
+async def rename_droplet(cmd: RenameDroplet, run: JobRun[Provider]) -> Outcome:
+    """Give a droplet another name, and wait until it has it."""
+    return await bring(cmd, run, _course("name"), {"name": cmd.name}, was="name")
+
+
+async def bring(cmd: DropletCommand, run: Run, course: Course, wanted: Json, *, was: str) -> Outcome:
+    """Bring a droplet where it is wanted. `was`: of what the result tells how it was before."""
     row = await ledger.take_up(cmd, run, target_of(cmd.droplet_id))
     if answer := ledger.answer_of(row):
         return answer
     try:
-        arrived = await follow(_course(switches=False), run, row, lambda before: before | wanted)
+        arrived = await follow(course, run, row, lambda _: wanted)
     except DropletGone:
         if await may_be_unknown_yet(run, cmd.droplet_id):
             raise PutOff("the droplet is too young to be known for certain", run.resources.patience.poll) from None
@@ -59,14 +81,15 @@ async def _bring(cmd: DropletCommand, run: Run, wanted: Json, was: str) -> Outco
 
 
 async def take_back(undone: Row, own: Row, run: Run) -> list[str]:
-    """Bring a droplet back to the power or the size that it had before an operation."""
-    before, part = undone["before"], "size" if undone["kind"] == "resize-droplet" else "status"
+    """Bring a droplet back to the power, the size or the name that it had before an operation."""
+    before, part = undone["before"], _PARTS[undone["kind"]]
+    parts = {part, "status"} if part == "size" else {part}  # it is switched off for that, and on again
     if "told" in undone["known"] and "acted" not in undone["known"]:  # it was so already
         return []
     try:
         if undone["step"] and own["status"] == OperationStatus.PENDING:
             await _let_end(run, undone)
-        arrived = await follow(_course(switches=True), run, own, lambda now: now | {part: before[part]})
+        arrived = await follow(_course(*parts), run, own, lambda now: _only(parts, now) | {part: before[part]})
     except DropletGone:
         return []
     return [undone["target"]] if arrived.before[part] != before[part] else []
@@ -79,13 +102,18 @@ async def _let_end(run: Run, undone: Row) -> None:
         raise PutOff("the action that is to be undone may be under way", ledger.pause(run, undone))
 
 
-def _course(*, switches: bool) -> Course:
-    return Course(_read, _settle, partial(_next, switches), _send, restore=lambda before: before)
+def _course(*parts: str) -> Course:
+    """How these parts of a droplet are changed. The others are left as they are, whoever changes them meanwhile."""
+    return Course(_read, _settle, partial(_next, "status" in parts), _send, restore=partial(_only, parts))
+
+
+def _only(parts: Collection[str], state: Json) -> Json:
+    return {part: state[part] for part in parts}
 
 
 async def _read(run: Run, row: Row) -> Json:
     """A droplet as it is while no event runs on it; put off until then."""
-    provider, droplet_id = run.resources, _droplet_id(row)
+    provider, droplet_id = run.resources, droplet_id_of(row)
     if row["step"] and (action := await _action_by_id(run, row["step"])) and action["status"] == "in-progress":
         raise PutOff("the action is under way", ledger.pause(run, row))
     with ledger.reading_for(row, provider):
@@ -99,6 +127,7 @@ async def _read(run: Run, row: Row) -> Json:
     seen = {
         "status": droplet["status"],
         "size": droplet["size_slug"],
+        "name": droplet["name"],
         "last_action": max((int(str(action["id"])) for action in actions), default=0),
     }
     told: Json = row["known"].get("told", {})
@@ -106,7 +135,8 @@ async def _read(run: Run, row: Row) -> Json:
 
 
 def _next(switches: bool, now: Json, wanted: Json) -> Json | None:
-    action = domain.next_action(_droplet(now), _droplet(wanted), disk=wanted.get("disk", False), switches=switches)
+    goal, disk = _droplet(now | wanted), wanted.get("disk", False)
+    action = domain.next_action(_droplet(now), goal, disk=disk, switches=switches)
     return action and {**action, "after": now["last_action"]}
 
 
@@ -133,7 +163,7 @@ async def _settle(run: Run, row: Row, now: Json) -> Row:
 
 async def _action_of(run: Run, row: Row) -> Json | None:
     """The action that came of a step: by its id, or where that tells nothing, looked for; None where none shows."""
-    provider, step, droplet_id = run.resources, row["step"], _droplet_id(row)
+    provider, step, droplet_id = run.resources, row["step"], droplet_id_of(row)
     if action := await _action_by_id(run, step):
         return action
     with insisting(provider):
@@ -157,9 +187,9 @@ async def _action_by_id(run: Run, step: Json) -> Json | None:
 async def _send(run: Run, claim: Claim) -> Row:
     """Begin an action; then the job is put off until it is over."""
     row, step = claim.row, claim.row["step"]
-    body = {name: step[name] for name in ("type", "size", "disk") if name in step}
+    body = {name: step[name] for name in ("type", "size", "disk", "name") if name in step}
     try:
-        answer = await ledger.send(run, claim, "POST", ACTIONS, json=body, droplet_id=_droplet_id(row))
+        answer = await ledger.send(run, claim, "POST", ACTIONS, json=body, droplet_id=droplet_id_of(row))
     except NotFound as error:
         raise DropletGone(row["target"]) from error
     except (*DENIED, RefusedByProvider) as error:
@@ -174,9 +204,10 @@ async def _send(run: Run, claim: Claim) -> Row:
     raise PutOff("the action is under way", run.resources.patience.poll)
 
 
-def _droplet_id(row: Row) -> int:
+def droplet_id_of(row: Row) -> int:
+    """The droplet that an operation changes."""
     return int(row["target"].partition(":")[2])
 
 
 def _droplet(state: Json) -> Droplet:
-    return Droplet(state["status"], state["size"])
+    return Droplet(state["status"], state["size"], state["name"])

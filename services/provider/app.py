@@ -13,12 +13,14 @@ from contracts.provider import (
     PowerOnDroplet,
     ProviderCommand,
     RemoveDnsRecord,
+    RenameDroplet,
     ResizeDroplet,
+    RetagDroplet,
     SweepOrphans,
     UndoOperation,
     UpsertDnsRecord,
 )
-from services.provider import actions, droplets, orphans, records, undo, upkeep
+from services.provider import actions, droplets, orphans, records, tags, undo, upkeep
 from services.provider.access import Provider, access, leased
 from shared.service import Service
 
@@ -49,6 +51,8 @@ service.job(DestroyDroplet, lease=LEASE, key=of_operation, concurrency=4)(drople
 service.job(PowerOffDroplet, lease=LEASE, key=of_operation, concurrency=2)(actions.power_off_droplet)
 service.job(PowerOnDroplet, lease=LEASE, key=of_operation, concurrency=2)(actions.power_on_droplet)
 service.job(ResizeDroplet, lease=LEASE, key=of_operation, concurrency=2)(actions.resize_droplet)
+service.job(RenameDroplet, lease=LEASE, key=of_operation, concurrency=2)(actions.rename_droplet)
+service.job(RetagDroplet, lease=LEASE, key=of_operation, concurrency=2)(tags.retag_droplet)
 service.job(UpsertDnsRecord, lease=LEASE, key=of_operation, concurrency=2)(records.upsert_dns_record)
 service.job(RemoveDnsRecord, lease=LEASE, key=of_operation, concurrency=2)(records.remove_dns_record)
 service.job(SweepOrphans, lease=LEASE)(orphans.sweep_orphans)

@@ -11,11 +11,9 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from contracts.provider import OperationStatus
+from contracts.provider import OPERATION_TAG, OperationStatus
 
 Json: TypeAlias = Mapping[str, Any]
-
-TAG = "op:"
 
 UNKNOWN_OPERATION = "unknown_operation"
 
@@ -24,17 +22,12 @@ _WITHOUT_EFFECT = frozenset({OperationStatus.CANCELLED, OperationStatus.REFUSED,
 IRREVOCABLE = frozenset({"destroy-droplet", "undo-operation"})
 
 
-def tag_of(operation_id: UUID) -> str:
-    """The tag by which a droplet names the operation that made it."""
-    return f"{TAG}{operation_id}"
-
-
 def operation_of(tags: Iterable[str]) -> UUID | None:
     """The operation that made what has these tags; None where none did."""
     for tag in tags:
-        if tag.startswith(TAG):
+        if tag.startswith(OPERATION_TAG):
             try:
-                return UUID(tag.removeprefix(TAG))
+                return UUID(tag.removeprefix(OPERATION_TAG))
             except ValueError:
                 continue  # somebody else's tag
     return None
@@ -65,10 +58,11 @@ def public_address(networks: Json, family: str) -> str | None:
 
 
 class Droplet(NamedTuple):
-    """What operations change of a droplet."""
+    """What actions change of a droplet."""
 
     status: str
     size: str
+    name: str
 
 
 def next_action(now: Droplet, wanted: Droplet, *, disk: bool = False, switches: bool = True) -> dict[str, Any] | None:
@@ -76,6 +70,8 @@ def next_action(now: Droplet, wanted: Droplet, *, disk: bool = False, switches: 
 
     A resize needs it to be off: with `switches` it is switched off for that, and afterwards as is wanted.
     """
+    if now.name != wanted.name:
+        return {"type": "rename", "name": wanted.name}
     if now.size != wanted.size:
         if switches and now.status != "off":
             return {"type": "power_off"}
@@ -92,6 +88,8 @@ def shows(now: Droplet, action: Json) -> bool:
             return now.status == "off"
         case "power_on":
             return now.status == "active"
+        case "rename":
+            return now.name == str(action["name"])
         case _:
             return now.size == str(action["size"])
 
@@ -103,6 +101,38 @@ def ours(actions: Iterable[Json], step: Json) -> Json | None:
     """
     found = [each for each in actions if each["type"] == step["type"] and each["id"] > step["after"]]
     return min(found, key=lambda each: int(each["id"]), default=None)
+
+
+def next_tagging(
+    there: Sequence[str], wanted: Sequence[str], spelled: Mapping[str, str | None]
+) -> dict[str, Any] | None:
+    """The next write that makes the tags that are `there` those that are `wanted`; None where they are.
+
+    Adds come before removals. Tags of operations are neither put on nor taken off: by them the ledger finds what it
+    made. `spelled`: how the provider spells a tag, by its form in which it is compared; None where it does not know it:
+    then it is made first.
+    """
+    there, wanted = [[tag for tag in tags if not tag.startswith(OPERATION_TAG)] for tags in (there, wanted)]
+    present, asked = {compared(tag) for tag in there}, {compared(tag) for tag in wanted}
+    missing = next((tag for tag in wanted if compared(tag) not in present), None)
+    if missing is not None:
+        spelling = spelled.get(compared(missing), missing)
+        return {"do": "add", "tag": spelling} if spelling else {"do": "make", "tag": missing}
+    surplus = next((tag for tag in there if compared(tag) not in asked), None)
+    return {"do": "remove", "tag": surplus} if surplus is not None else None
+
+
+def tagging_shows(there: Iterable[str], step: Json) -> bool:
+    """Whether the tags that are `there` are as a write should have left them. To make a tag leaves them as they are."""
+    if step["do"] == "make":
+        return True
+    is_there = compared(step["tag"]) in {compared(tag) for tag in there}
+    return is_there if step["do"] == "add" else not is_there
+
+
+def compared(tag: str) -> str:
+    """A tag in the one form in which two that the provider takes for the same are equal (doctl#333)."""
+    return tag.lower()
 
 
 class Record(NamedTuple):

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TypeAlias
 
-from contracts.provider import AwaitDroplet, CreateDroplet, DestroyDroplet, OperationStatus
+from contracts.provider import AwaitDroplet, CreateDroplet, DestroyDroplet, OperationStatus, operation_tag
 from services.provider import domain, ledger, store
 from services.provider.access import Provider, asking, insisting, rows_of
 from services.provider.ledger import Effect, Intent
@@ -54,7 +54,7 @@ async def create_droplet(cmd: CreateDroplet, run: JobRun[Provider]) -> Outcome:
 
 def _order(cmd: CreateDroplet) -> Json:
     order = cmd.model_dump(mode="json", exclude={"operation_id", "deployment_id"}, exclude_none=True)
-    return order | {"tags": [*cmd.tags, domain.tag_of(cmd.operation_id)]}
+    return order | {"tags": [*cmd.tags, operation_tag(cmd.operation_id)]}
 
 
 def _action_in(body: Json) -> Json:
@@ -98,7 +98,8 @@ async def _keep_oldest(row: Row, run: JobRun[Provider]) -> int | None:
 
 async def made_by(row: Row, provider: Provider) -> list[int]:
     """The droplets that carry an operation's tag, oldest first, as far as lists show them."""
-    tag, params = domain.tag_of(row["id"]), [{"tag_name": domain.tag_of(row["id"])}]
+    tag = operation_tag(row["id"])
+    params = [{"tag_name": tag}]
     if str(row["request"].get("size", "")).startswith("gpu-"):
         params.append({"type": "gpus"})  # undocumented whether the list by tag has them; the two cannot be combined
     found: set[int] = set()
@@ -136,7 +137,7 @@ async def take_back(undone: Row, own: Row, run: JobRun[Provider]) -> list[str]:
     That a droplet is unknown means that it is gone, unless it is so young that it may not be known yet.
     """
     if own["status"] == OperationStatus.PENDING:
-        own = (await ledger.claim(run, own, Intent({"destroy": domain.tag_of(undone["id"])}))).row
+        own = (await ledger.claim(run, own, Intent({"destroy": operation_tag(undone["id"])}))).row
     provider, made = run.resources, {undone["result"]["droplet_id"]} if undone["result"] else set()
     seen = set(own["known"].get("seen", ()))
     found, is_over = sorted(made | seen | set(await made_by(undone, provider))), True

@@ -132,7 +132,7 @@ async def _read(place: Place, run: Run, row: Row) -> Json:
 
 async def _told(place: Place, run: Run) -> list[Json]:
     async def list_told(conn: Connection, _: Meta) -> tuple[list[Json], Said]:
-        return await store.list_records_told(conn, str(place)), ()
+        return await store.list_told(conn, str(place), "records"), ()
 
     return await transact(run, list_told)
 

@@ -246,14 +246,15 @@ async def mark_undone(conn: Connection, id: UUID, now: datetime) -> Row:
     )
 
 
-async def list_records_told(conn: Connection, target: str) -> list[Json]:
-    """What answers to recent writes have told of a target's records, oldest first: lists may not show it yet."""
+async def list_told(conn: Connection, target: str, part: str) -> list[Json]:
+    """What answers to recent writes have told of a part of a target, oldest first: reads may not show it yet."""
     rows = await conn.fetch(
         """
-        select known -> 'records' as told from operations
-        where target = $1 and unsure_until > clock_timestamp() and known ? 'records' order by sent_at
+        select known -> $2::text as told from operations
+        where target = $1 and unsure_until > clock_timestamp() and known ? $2::text order by sent_at
         """,
         target,
+        part,
     )
     return [row["told"] for row in rows]
 

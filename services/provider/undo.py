@@ -9,7 +9,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from contracts.provider import OperationStatus, UndoOperation
-from services.provider import actions, domain, droplets, ledger, records, store
+from services.provider import actions, domain, droplets, ledger, records, store, tags
 from services.provider.access import Provider
 from services.provider.store import Row
 from shared.db import Connection
@@ -26,6 +26,8 @@ TAKE_BACK: Mapping[str, TakeBack] = {
     "power-off-droplet": actions.take_back,
     "power-on-droplet": actions.take_back,
     "resize-droplet": actions.take_back,
+    "rename-droplet": actions.take_back,
+    "retag-droplet": tags.take_back,
     "upsert-dns-record": records.take_back,
     "remove-dns-record": records.take_back,
 }

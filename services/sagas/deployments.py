@@ -1,12 +1,14 @@
-"""The flows about deployments: built, suspended, resumed, retired, resized."""
+"""The flows about deployments and their droplets: built, suspended, resumed, retired, resized, reverted."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts.deployments import Authority, DeploymentState
 from contracts.message import Command
@@ -14,15 +16,19 @@ from contracts.provider import (
     AwaitDroplet,
     CreateDroplet,
     DestroyDroplet,
+    DropletName,
     PowerOffDroplet,
     PowerOnDroplet,
     RemoveDnsRecord,
+    RenameDroplet,
     ResizeDroplet,
+    RetagDroplet,
+    Tag,
     UpsertDnsRecord,
 )
-from services.sagas.domain import Plan, State, Step
+from services.sagas.domain import Json, Plan, State, Step
 from services.sagas.flow import Flow, Inputs
-from services.sagas.steps import at_provider, hold, keep, link, move, naming, register, release, unlink
+from services.sagas.steps import Droplet, at_provider, hold, keep, link, look, move, naming, register, release, unlink
 
 _TAG = re.compile(r"^[a-zA-Z0-9_:-]{1,255}$")
 _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -34,13 +40,6 @@ class OfDeployment(Inputs):
     deployment_id: UUID
     authority: Authority = Authority.OPERATOR
     reason: str | None = Field(default=None, max_length=255)
-
-
-class Droplet(Inputs):
-    """A droplet of the deployment: its id at the provider, and in the inventory."""
-
-    droplet_id: int = Field(gt=0)
-    resource_id: UUID
 
 
 class ProvisionInputs(Inputs):
@@ -65,6 +64,32 @@ class OffboardInputs(PowerInputs):
     tenant_id: str = Field(min_length=1, max_length=255)
     slug: str = Field(min_length=1, max_length=63)
     domain: str | None = None
+
+
+class RevertInputs(Inputs):
+    """Which drift is reverted, and what its droplet is to be again: the one of the last four that is given.
+
+    `deployment_id` None: the droplet is nobody's.
+    """
+
+    drift_id: UUID
+    droplet: Droplet
+    size_slug: str | None = Field(default=None, min_length=1, max_length=64)
+    name: DropletName | None = None
+    tags: list[Tag] | None = None
+    state: Literal["active", "off"] | None = None
+    deployment_id: UUID | None = None
+    authority: Authority = Authority.OPERATOR
+
+    @model_validator(mode="after")
+    def _of_one_field(self) -> Self:
+        if len(self.wanted()) != 1:
+            raise ValueError("exactly one of size_slug, name, tags, state says what the droplet is to be")
+        return self
+
+    def wanted(self) -> dict[str, Any]:
+        """The field that is brought back, with its value."""
+        return self.model_dump(include={"size_slug", "name", "tags", "state"}, exclude_none=True)
 
 
 class ResizeInputs(Inputs):
@@ -96,6 +121,17 @@ def _tags(it: ProvisionInputs) -> list[str]:
     return [tag for tag in tags if _TAG.match(tag)]
 
 
+def _as_built(it: ProvisionInputs) -> Json:
+    """What the droplet is to be from then on. (The tag of its operation is the provider's ledger's business.)"""
+    return {
+        "name": host_name(it.slug, it.tenant_id),
+        "region": it.region,
+        "size_slug": it.size,
+        "state": "active",
+        "tags": _tags(it),
+    }
+
+
 def _provision(it: ProvisionInputs) -> Plan:
     def create(state: State) -> Command:
         return CreateDroplet(
@@ -125,7 +161,7 @@ def _provision(it: ProvisionInputs) -> Plan:
             hold(it.deployment_id, Authority.SAGA, DeploymentState.ACTIVE, name="mark"),
             at_provider("create_droplet", create, keep=keep("droplet_id")),
             at_provider("await_droplet", await_it, revocable=False, keep=keep("ipv4"), attempts=2),
-            register(),
+            register(_as_built(it)),
             link(it.deployment_id, it.tenant_id),
             at_provider("point_dns", point),
             move("activate", it.deployment_id, Authority.SAGA, DeploymentState.ACTIVE, "provisioned"),
@@ -134,28 +170,37 @@ def _provision(it: ProvisionInputs) -> Plan:
     )
 
 
-def _suspend(it: PowerInputs) -> Plan:
+def _suspend(it: PowerInputs, *, registers: bool = True) -> Plan:
     to_state = DeploymentState.SUSPENDED
     return Plan(
         [
             hold(it.deployment_id, it.authority, to_state),
+            *(look(droplet) for droplet in it.droplets if registers),
             *(_power_off(it.deployment_id, droplet) for droplet in it.droplets),
+            *(_registered(droplet, {"state": "off"}) for droplet in it.droplets if registers),
             move("suspend", it.deployment_id, it.authority, to_state, it.reason),
         ],
         pivot="suspend",
     )
 
 
-def _resume(it: PowerInputs) -> Plan:
+def _resume(it: PowerInputs, *, registers: bool = True) -> Plan:
     to_state = DeploymentState.ACTIVE
     return Plan(
         [
             hold(it.deployment_id, it.authority, to_state),
+            *(look(droplet) for droplet in it.droplets if registers),
             *(_power_on(it.deployment_id, droplet) for droplet in it.droplets),
+            *(_registered(droplet, {"state": "active"}) for droplet in it.droplets if registers),
             move("resume", it.deployment_id, it.authority, to_state, it.reason),
         ],
         pivot="resume",
     )
+
+
+def _registered(droplet: Droplet, spec: Json) -> Step:
+    """Have the inventory know what has become of a droplet, and say that it is to be so."""
+    return register(spec, droplet.droplet_id, name=f"register_{droplet.droplet_id}")
 
 
 def _power_off(deployment_id: UUID | None, droplet: Droplet) -> Step:
@@ -202,37 +247,75 @@ def _destroy(deployment_id: UUID, droplet: Droplet) -> Step:
     return at_provider(f"destroy_{droplet.droplet_id}", asking, revocable=False, attempts=20)
 
 
-def _resize(it: ResizeInputs) -> Plan:
+def _resize(it: ResizeInputs, *, looks: bool = True) -> Plan:
+    steps = _held(
+        it,
+        [
+            *([look(it.droplet)] if looks else []),
+            *_resized(it.deployment_id, it.droplet, it.size, disk=it.disk),
+            register({"size_slug": it.size}, it.droplet.droplet_id),
+        ],
+    )
+    return Plan(steps, pivot="resize" if it.disk else None)
+
+
+def _resized(deployment_id: UUID | None, droplet: Droplet, size: str, *, disk: bool = False) -> list[Step]:
+    """Off, another size, and on again if it was."""
+
     def off(state: State) -> Command:
-        return PowerOffDroplet(**naming(state, it.deployment_id), droplet_id=it.droplet.droplet_id)
+        return PowerOffDroplet(**naming(state, deployment_id), droplet_id=droplet.droplet_id)
 
     def resize(state: State) -> Command:
-        return ResizeDroplet(
-            **naming(state, it.deployment_id), droplet_id=it.droplet.droplet_id, size=it.size, disk=it.disk
-        )
+        return ResizeDroplet(**naming(state, deployment_id), droplet_id=droplet.droplet_id, size=size, disk=disk)
 
     def on(state: State) -> Command | None:
         if state.context["was"] == "off":
             return None
-        return PowerOnDroplet(**naming(state, it.deployment_id), droplet_id=it.droplet.droplet_id)
+        return PowerOnDroplet(**naming(state, deployment_id), droplet_id=droplet.droplet_id)
 
-    holding = [hold(it.deployment_id, it.authority, None)] if it.deployment_id else []
-    letting_go = [release(it.deployment_id, it.authority)] if it.deployment_id else []
-    return Plan(
-        [
-            *holding,
-            at_provider("power_off", off, keep=keep("was")),
-            at_provider("resize", resize, revocable=not it.disk),
-            at_provider("power_on", on, revocable=False),  # who undoes the two before it sees to the power
-            register(it.droplet.droplet_id),
-            *letting_go,
-        ],
-        pivot="resize" if it.disk else None,
-    )
+    return [
+        at_provider("power_off", off, keep=keep("was")),
+        at_provider("resize", resize, revocable=not disk),
+        at_provider("power_on", on, revocable=False),  # who undoes the two before it sees to the power
+    ]
+
+
+def _held(it: ResizeInputs | RevertInputs, steps: list[Step]) -> list[Step]:
+    """The steps, with the deployment in hand meanwhile, where there is one."""
+    if it.deployment_id is None:
+        return steps
+    return [hold(it.deployment_id, it.authority, None), *steps, release(it.deployment_id, it.authority)]
+
+
+def _revert(it: RevertInputs) -> Plan:
+    """Bring a droplet back to what it is to be, in one field."""
+    droplet, deployment_id = it.droplet, it.deployment_id
+
+    def rename(state: State) -> Command:
+        return RenameDroplet(**naming(state, deployment_id), droplet_id=droplet.droplet_id, name=it.name)
+
+    def retag(state: State) -> Command:
+        return RetagDroplet(**naming(state, deployment_id), droplet_id=droplet.droplet_id, tags=it.tags)
+
+    match it:
+        case RevertInputs(size_slug=str(size)):
+            steps = _resized(deployment_id, droplet, size)
+        case RevertInputs(name=str()):
+            steps = [at_provider("rename", rename)]
+        case RevertInputs(tags=[*_]):
+            steps = [at_provider("retag", retag)]
+        case _:
+            steps = [_power_on(deployment_id, droplet) if it.state == "active" else _power_off(deployment_id, droplet)]
+    # It says nothing of what the droplet is to be: that was said before, and may have been said otherwise meanwhile.
+    return Plan(_held(it, [look(droplet), *steps, register({}, droplet.droplet_id)]))
 
 
 PROVISION = Flow("provision_deployment", 1, ProvisionInputs, _provision)
-SUSPEND = Flow("suspend_deployment", 1, PowerInputs, _suspend)
-RESUME = Flow("resume_deployment", 1, PowerInputs, _resume)
+SUSPEND_1 = Flow("suspend_deployment", 1, PowerInputs, partial(_suspend, registers=False))
+SUSPEND = Flow("suspend_deployment", 2, PowerInputs, _suspend)
+RESUME_1 = Flow("resume_deployment", 1, PowerInputs, partial(_resume, registers=False))
+RESUME = Flow("resume_deployment", 2, PowerInputs, _resume)
 OFFBOARD = Flow("offboard_deployment", 1, OffboardInputs, _offboard)
-RESIZE = Flow("resize_droplet", 1, ResizeInputs, _resize)
+RESIZE_1 = Flow("resize_droplet", 1, ResizeInputs, partial(_resize, looks=False))
+RESIZE = Flow("resize_droplet", 2, ResizeInputs, _resize)
+REVERT = Flow("revert_drift", 1, RevertInputs, _revert)

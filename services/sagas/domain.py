@@ -66,7 +66,8 @@ class Step:
     `undo_attempts`: how often the one that undoes it. `timeout`: how long an attempt may take; then its outcome is
     unknown. `transient`: the codes of refusals after which another attempt makes sense. `back_off`: the pauses before
     the second attempt, the third and so on; the last one stands for all that follow. `always_undone`: also where it
-    failed for certain, since there is something to undo that was there before it.
+    failed for certain, since there is something to undo that was there before it. `nothing_left`: the codes of refusals
+    of what undoes it that say that nothing is left to be undone.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Step:
     transient: AbstractSet[str] = frozenset()
     back_off: Sequence[timedelta] = (timedelta(seconds=1), timedelta(seconds=5), timedelta(seconds=30))
     always_undone: bool = False
+    nothing_left: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,18 @@ def advance(run: Run, plan: Plan, signal: Signal, now: datetime) -> Advanced:
     return Advanced(move.run, move.sending, list(move.entries.values()))
 
 
+def resources_in(inputs: Any) -> set[UUID]:
+    """The resources that a run's inputs name, wherever they do."""
+    match inputs:
+        case {"resource_id": str(id)}:
+            return {UUID(id)}
+        case Mapping():
+            return set().union(*map(resources_in, inputs.values()))
+        case [*_]:
+            return set().union(*map(resources_in, inputs))
+    return set()
+
+
 def is_cancellable(run: Run, plan: Plan) -> bool:
     """Whether a run can still be stopped and undone."""
     return run.status in {SagaStatus.PENDING, SagaStatus.RUNNING} and not _is_past_pivot(run, plan)
@@ -246,7 +260,7 @@ class _Move:
         attempt = next((n for n in range(run.attempts, 0, -1) if command_id(run, way, n) == answer.command_id), None)
         if attempt is None:  # of a step that is over, or a round
             return False
-        if answer.status == "ok":
+        if answer.status == "ok" or (way == "undo" and answer.code in self._step.nothing_left):
             self._succeeded(answer.result)
             return True
         learned = answer.status == "refused" and attempt in run.open

@@ -7,7 +7,17 @@ from functools import lru_cache
 
 import orjson
 
-from services.sagas.deployments import OFFBOARD, PROVISION, RESIZE, RESUME, SUSPEND
+from services.sagas.deployments import (
+    OFFBOARD,
+    PROVISION,
+    RESIZE,
+    RESIZE_1,
+    RESUME,
+    RESUME_1,
+    REVERT,
+    SUSPEND,
+    SUSPEND_1,
+)
 from services.sagas.domain import Json, Plan
 from services.sagas.exercise import EXERCISE
 from services.sagas.flow import Flow
@@ -31,4 +41,4 @@ class Flows:
         return flow.plan(flow.inputs.model_validate_json(inputs))
 
 
-FLOWS = Flows((EXERCISE, PROVISION, SUSPEND, RESUME, OFFBOARD, RESIZE))
+FLOWS = Flows((EXERCISE, PROVISION, SUSPEND_1, SUSPEND, RESUME_1, RESUME, OFFBOARD, RESIZE_1, RESIZE, REVERT))

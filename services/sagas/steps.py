@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from pydantic import Field
+
 from contracts.deployments import (
     Authority,
     DeploymentState,
@@ -18,12 +20,22 @@ from contracts.kinds import ResourceKind
 from contracts.message import Command
 from contracts.provider import ProviderCommand, UndoOperation
 from services.sagas.domain import Asking, Json, State, Step
+from services.sagas.flow import Inputs
 
 _MINUTE = timedelta(minutes=1)
 _PERSISTENT = 1000
 """Attempts at what our own services have never a reason to leave unanswered but that they are away."""
 
+_NOT_FOUND = "not_found_at_provider"
+
 _PROVIDER_TIMEOUT = timedelta(minutes=10)
+
+
+class Droplet(Inputs):
+    """A droplet of the deployment: its id at the provider, and in the inventory."""
+
+    droplet_id: int = Field(gt=0)
+    resource_id: UUID
 
 
 def hold(deployment_id: UUID, authority: Authority, to_state: DeploymentState | None, *, name: str = "hold") -> Step:
@@ -88,18 +100,46 @@ def _undo(state: State) -> ProviderCommand:
     return UndoOperation(operation_id=state.undo_id, undoes=state.operation_id, deployment_id=deployment_id)
 
 
-def register(droplet_id: int | None = None) -> Step:
-    """Have the inventory know the droplet as it is now: the one that the run has made, where none is named."""
+def register(spec: Json, droplet_id: int | None = None, *, name: str = "register_resource") -> Step:
+    """Have the inventory know the droplet as it is now: the one that the run has made, where none is named.
+
+    `spec`: what of it is to be so once the run is completed.
+    """
+
+    def kept(state: State, result: Json) -> Json:
+        resource = result["resource"]
+        return {"resource_id": resource["id"], **left(state, resource["id"], spec, resource["version"])}
+
     return Step(
-        "register_resource",
-        lambda state: RegisterResource(
-            kind=ResourceKind.DROPLET, provider_id=str(droplet_id or state.context["droplet_id"])
-        ),
-        keep=lambda _, result: {"resource_id": result["resource"]["id"]},
+        name,
+        lambda state: _registering(droplet_id or state.context["droplet_id"]),
+        keep=kept,
         timeout=_MINUTE * 5,
         attempts=10,
-        transient=frozenset({"not_found_at_provider"}),  # by id it may be unknown for a while after it was made
+        transient=frozenset({_NOT_FOUND}),  # by id it may be unknown for a while after it was made
     )
+
+
+def look(droplet: Droplet) -> Step:
+    """Have the inventory know a droplet as it is before anything is done to it; and after all of that was undone, for
+    syncs may have seen it half-way."""
+    return Step(
+        f"look_at_{droplet.droplet_id}",
+        lambda _: _registering(droplet.droplet_id),
+        lambda _: _registering(droplet.droplet_id),
+        timeout=_MINUTE * 5,
+        nothing_left=frozenset({_NOT_FOUND}),
+    )
+
+
+def _registering(droplet_id: int) -> Command:
+    return RegisterResource(kind=ResourceKind.DROPLET, provider_id=str(droplet_id))
+
+
+def left(state: State, resource_id: str, spec: Json | None, version: int | None = None) -> Json:
+    """What enters the context of what a run leaves of a resource: see `Left`."""
+    new = {"resource_id": resource_id, "spec": spec, "version": version}
+    return {"left": [*state.context.get("left", ()), new]}
 
 
 def link(deployment_id: UUID, tenant_id: str) -> Step:
@@ -121,6 +161,7 @@ def unlink(resource_id: UUID) -> Step:
     return Step(
         f"unlink_{resource_id}",
         lambda _: UnlinkResource(resource_id=resource_id),
+        keep=lambda state, _: left(state, str(resource_id), None),
         timeout=_MINUTE,
         attempts=_PERSISTENT,
     )

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from contracts.sagas import UNFINISHED, SagaRun, SagaStatus, SagaStep, SagaSummary, StepStatus
-from services.sagas.domain import Entry, Run
+from services.sagas.domain import Entry, Run, resources_in
 from shared.db import Connection, Writing
 
 Row: TypeAlias = asyncpg.Record
@@ -71,6 +71,8 @@ class Stored:
             context=dict(run.context),
             cancel_requested=run.cancel_requested,
             error=run.error and dict(run.error),
+            resource_ids=sorted(resources_in(run.inputs)),
+            left=run.context.get("left", []),
             **{name: getattr(self, name) for name in _COMMON if name != "actor"},
         )
 

@@ -10,6 +10,7 @@ from typing import Literal
 from croniter import croniter
 
 from contracts.billing import DiscoverInvoices, PollBalance
+from contracts.drift import DetectDrift
 from contracts.inventory import SyncInventory
 from contracts.message import Command
 from contracts.metering import MeterDay
@@ -44,6 +45,7 @@ class Schedule:
 
 
 SCHEDULES: Sequence[Schedule] = (
+    Schedule("detect-drift", "20 * * * *", lambda _: DetectDrift(), catch_up="latest", expires=True),
     Schedule("discover-invoices", "23 2 * * *", lambda _: DiscoverInvoices(), catch_up="latest", expires=True),
     Schedule("meter-day", "10 1 * * *", lambda slot: MeterDay(day=slot.date() - timedelta(days=1)), catch_up="every"),
     Schedule("poll-balance", "7 * * * *", lambda _: PollBalance(), catch_up="latest", expires=True),

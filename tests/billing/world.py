@@ -17,14 +17,13 @@ from pydantic import SecretStr
 from contracts.billing import DiscoverInvoices, IngestInvoice
 from contracts.inventory import Resource, ResourceDiscovered
 from contracts.kinds import ResourceKind
-from contracts.message import Command, Envelope, Event
+from contracts.message import Command, Event
 from dev.digitalocean.control import Control
 from dev.digitalocean.running import RunningStandIn
 from dev.finance.control import FinanceControl
 from dev.finance.running import RunningFinance
 from services.billing.app import MIGRATIONS, service
 from shared import outbox
-from shared.bus import tail
 from shared.config import Settings
 from shared.db import Database
 from shared.ids import derived_id, uuid7
@@ -33,7 +32,7 @@ from shared.migrate import migrate
 from shared.outbox import Sender
 from shared.outcome import Meta, Outcome, Send
 from shared.process import running
-from tests.sending import Sending
+from tests.sending import Sending, told_on
 
 Told = TypeVar("Told", bound=Event)
 
@@ -106,15 +105,8 @@ class Billing(Sending):
     async def told(self, cls: type[Told]) -> list[Told]:
         """What the service has told of a class since the test began: each once, in the order of the versions."""
         await self.until("not exists (select from outbox)")
-        since = int(self.began.timestamp() * 1000)
-        found: dict[UUID, Told] = {}
-        async with tail(self.settings, [cls.TOPIC], since_ms=since) as consumer, asyncio.timeout(20):
-            ends = await consumer.end_offsets(list(consumer.assignment()))
-            while any([await consumer.position(partition) < end for partition, end in ends.items()]):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    told = [Envelope.model_validate_json(record.value) for record in records if record.value]
-                    found |= {each.id: cls.model_validate(each.data) for each in told if each.type == cls.TYPE}
-        return sorted(found.values(), key=lambda event: event.sequence())
+        found = [cls.model_validate(each.data) for each in await told_on(self.settings, self.began, cls)]
+        return sorted(found, key=lambda event: event.sequence())
 
     async def until(self, condition: str, *arguments: Any, seconds: float = 60) -> None:
         """Wait until a condition on the tables holds."""

@@ -181,6 +181,27 @@ class TestEffects:
         await control.advance(30)
         assert await status(api, id) == "off"
 
+    async def test_by_that_setting_a_name_and_tags_show_late_as_well(
+        self, api: httpx.AsyncClient, control: Control
+    ) -> None:
+        async def shown() -> tuple[str, list[str]]:
+            row = (await api.get(f"/droplets/{id}")).json()["droplet"]
+            return row["name"], row["tags"]
+
+        id = await create_active(api, control, name="web-1", tags=["a", "b"])
+        await api.post("/tags", json={"name": "c"})
+        await control.set(effect_lag=30)
+        await act(api, id, type="rename", name="shop-1")
+        await control.advance(10)
+        resources = {"resources": [{"resource_id": str(id), "resource_type": "droplet"}]}
+        assert (await api.post("/tags/c/resources", json=resources)).status_code == 204
+        assert await shown() == ("web-1", ["a", "b"])
+        await control.advance(10)
+        assert (await api.request("DELETE", "/tags/a/resources", json=resources)).status_code == 204
+        assert await shown() == ("web-1", ["a", "b", "c"])
+        await control.advance(31)
+        assert await shown() == ("shop-1", ["b", "c"])
+
     async def test_a_snapshot_outlives_its_droplet(self, api: httpx.AsyncClient, control: Control) -> None:
         id = await create_active(api, control)
         await act(api, id, type="snapshot", name="the-last")

@@ -67,6 +67,20 @@ async def name_of(system: Stage, slug: str = "shop") -> list[str]:
     return [record.data for record in await system.provider.records(ZONE) if record.name == f"{slug}.acme"]
 
 
+async def asked_and_known(operator: httpx.AsyncClient, resource: dict[str, Any], field: str = "state") -> Any:
+    """What is asked of a resource in a field, which is what the inventory knows of it at once; there is no drift."""
+    async with asyncio.timeout(20):
+        while True:
+            spec = (await operator.get(f"/api/v1/drift/specs/{resource['id']}")).json()["spec"]["spec"]
+            known = (await operator.get(f"/api/v1/inventory/{resource['id']}")).json()["resource"]
+            if spec[field] == known[field]:
+                break
+            await asyncio.sleep(0.1)
+    detected = (await operator.post("/api/v1/drift/detect", json={"resource_id": resource["id"]})).json()
+    assert (detected["specs"], detected["open"]) == (1, 0)
+    return {field: known[field]}
+
+
 async def test_a_deployment_is_built_suspended_resumed_resized_and_retired(system: Stage) -> None:
     await system.provider.set(speed=SPEED)
     await system.provider.add_zone(ZONE)
@@ -87,12 +101,14 @@ async def test_a_deployment_is_built_suspended_resumed_resized_and_retired(syste
             shown = (await acme.get(f"{DEPLOYMENTS}/{deployment['id']}")).json()
             assert shown["deployment"]["state"] == state
             assert [each.status for each in await ours(system, deployment)] == [status]
+            assert (await asked_and_known(operator, linked["resources"][0])) == {"state": status}
 
         wish = {"size": "s-2vcpu-2gb"}
         body = await begun(await operator.post(f"{DEPLOYMENTS}/{deployment['id']}/resize", json=wish))
         assert (await ended(operator, body["saga"]))["saga"]["status"] == "completed"
         (droplet,) = await ours(system, deployment)
         assert (droplet.size, droplet.status) == ("s-2vcpu-2gb", "active")
+        assert (await asked_and_known(operator, linked["resources"][0], "size_slug")) == {"size_slug": "s-2vcpu-2gb"}
 
         body = await begun(await acme.post(f"{DEPLOYMENTS}/{deployment['id']}/offboard"))
         assert (await ended(acme, body["saga"]))["saga"]["status"] == "completed"
@@ -101,6 +117,9 @@ async def test_a_deployment_is_built_suspended_resumed_resized_and_retired(syste
         shown = (await acme.get(f"{DEPLOYMENTS}/{deployment['id']}")).json()
         assert shown["deployment"]["state"] == "cancelled"
 
+        resource = linked["resources"][0]["id"]
+        assert (await operator.get(f"/api/v1/drift/specs/{resource}")).json()["spec"]["retired_at"]
+        assert (await operator.get("/api/v1/drift", params={"status": "stale"})).json()["drift"] == []
         swept = await operator.post("/api/v1/provider/sweep-orphans", json={"destroy": True})
         assert swept.json() == {"orphans": [], "complete": True}
 

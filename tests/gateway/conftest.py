@@ -10,6 +10,7 @@ import pytest
 
 from dev.stack import Stack
 from services.deployments.app import service as deployments
+from services.drift.app import service as drift
 from services.gateway.app import serving
 from services.gateway.gateway import Gateway
 from services.sagas.app import service as sagas
@@ -38,7 +39,7 @@ async def gateway(there: World) -> AsyncIterator[Gateway]:
 async def inventory(there: World) -> AsyncIterator[None]:
     """The services that answer its commands."""
     async with AsyncExitStack() as services:
-        for service in (answering, sweeping, charging, metering, deployments, sagas):
+        for service in (answering, sweeping, charging, metering, deployments, sagas, drift):
             await services.enter_async_context(running(service, there.settings))
         yield
 

@@ -139,6 +139,17 @@ def closed(found: dict[str, Any]) -> dict[str, Any]:
     return found | {"components": found["components"] | {"schemas": schemas | shut}}
 
 
+async def checked(http: httpx.AsyncClient, route: str, answer: httpx.Response) -> dict[str, Any]:
+    """An answer, compared with what the document says of its route."""
+    assert answer.status_code == 200, answer.text
+    found = await document(http)
+    method = answer.request.method.lower()
+    schema = found["paths"][route][method]["responses"]["200"]["content"]["application/json"]["schema"]
+    validate(closed(found), schema, answer.json())
+    told: dict[str, Any] = answer.json()
+    return told
+
+
 async def test_a_person_reads_the_document_as_a_page_without_script_or_network(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.get("/api/v1/schema")
     assert answer.headers["content-type"].startswith("text/html")

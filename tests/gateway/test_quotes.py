@@ -27,7 +27,7 @@ from shared.db import Database
 from shared.ids import uuid7
 from shared.process import running
 from tests.billing.selling import LONG_AGO, STORAGE, attached, plan, prices, subscription
-from tests.gateway.test_documentation import closed, document, validate
+from tests.gateway.test_documentation import checked
 from tests.gateway.world import ACME, GLOBEX, OPERATOR, World, client
 from tests.metering.world import MONTH, Metering, at, day, resource
 from tests.sending import deployment
@@ -101,17 +101,6 @@ async def callers(alone: World) -> AsyncIterator[Callers]:
 def line(quote: dict[str, Any], kind: str) -> dict[str, Any]:
     (found,) = [each for each in quote["lines"] if each["type"] == "usage" and each["resource_kind"] == kind]
     return dict(found)
-
-
-async def checked(http: httpx.AsyncClient, route: str, answer: httpx.Response) -> dict[str, Any]:
-    """An answer, compared with what the document says of its route."""
-    assert answer.status_code == 200, answer.text
-    found = await document(http)
-    method = answer.request.method.lower()
-    schema = found["paths"][route][method]["responses"]["200"]["content"]["application/json"]["schema"]
-    validate(closed(found), schema, answer.json())
-    told: dict[str, Any] = answer.json()
-    return told
 
 
 async def test_the_case_of_the_requirements(callers: Callers) -> None:

@@ -37,6 +37,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "resize_deployment": {"size": "s-2vcpu-2gb"},
     "start_saga": {"kind": "exercise", "inputs": {"steps": ["echo"]}},
     "set_config": {"granularity": "hourly"},
+    "record_spec": {"spec": {"region": "syd1"}},
+    "set_rule": {"severity": "low"},
+    "snooze_drift": {"until": "2099-01-01T00:00:00Z"},
     "record_usage": {
         "events": [
             {
@@ -92,6 +95,9 @@ def filled(path: str, world: World, of: str) -> str:
         "{ingest}": 1,
         "{resource_kind}": "droplet_hours",
         "{day}": "2026-05-10",
+        "{drift_id}": UUID(int=1),
+        "{surge_id}": UUID(int=1),
+        "{field}": "name",
     }
     for name, id in ids.items():
         path = path.replace(name, str(id))

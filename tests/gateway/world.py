@@ -21,7 +21,7 @@ from shared.migrate import migrate
 from tests.gateway.answering import EFFECTS
 
 _SERVICES = Path(__file__).parents[2] / "services"
-_SCHEMAS = ("inventory", "deployments", "sagas", "billing", "metering", "provider", "gateway")
+_SCHEMAS = ("inventory", "deployments", "sagas", "billing", "metering", "provider", "drift", "gateway")
 MIGRATIONS = {name: _SERVICES / name / "migrations" for name in _SCHEMAS}
 
 OPERATOR = mint("platform-admin", "ops@arcadia.test", OPERATOR_ROLES)

@@ -213,7 +213,7 @@ async def test_while_kafka_does_not_answer_the_day_waits(metering: Metering, mon
         raise BusAway("nobody there")
 
     monkeypatch.setattr(CatchUp, "ends", away)
-    monkeypatch.setattr("services.metering.metering._LATER", timedelta(seconds=0.2))
+    monkeypatch.setattr("shared.catchup._LATER", timedelta(seconds=0.2))
     await metering.tell(resource("web"))
     (id,) = await metering.send(MeterDay(day=day(10)))
     await metering.until("exists (select from jobs where put_offs > 5 and attempts = 0)")

@@ -1,19 +1,28 @@
-"""Power and size: each action is begun once, waited for, and undone by another."""
+"""Power, size and name: each action is begun once, waited for, and undone by another."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from contracts.provider import DestroyDroplet, PowerOffDroplet, PowerOnDroplet, ResizeDroplet, UndoOperation
+from contracts.provider import (
+    DestroyDroplet,
+    DropletCommand,
+    PowerOffDroplet,
+    PowerOnDroplet,
+    RenameDroplet,
+    ResizeDroplet,
+    UndoOperation,
+)
 from dev.digitalocean.control import TrueDroplet
 from dev.digitalocean.faults import Effect, Fault
 from shared.ids import uuid7
 from shared.process import running
-from tests.provider.world import PATIENCE, Provisioning, service_with, undo, within
+from tests.provider.world import PATIENCE, Provisioning, create, service_with, undo, within
 
 POST: dict[str, Any] = {"method": "POST", "path": "/v2/droplets/*/actions"}
 BIGGER = "s-2vcpu-2gb"
@@ -50,6 +59,10 @@ def on(id: int) -> PowerOnDroplet:
 
 def resize(id: int, size: str = BIGGER, *, disk: bool = False) -> ResizeDroplet:
     return ResizeDroplet(operation_id=uuid7(), droplet_id=id, size=size, disk=disk)
+
+
+def rename(id: int, name: str = "shop-1") -> RenameDroplet:
+    return RenameDroplet(operation_id=uuid7(), droplet_id=id, name=name)
 
 
 async def test_a_droplet_is_switched_off_and_on(provisioning: Provisioning) -> None:
@@ -175,12 +188,15 @@ async def test_an_action_without_effect_is_a_refusal(provisioning: Provisioning)
     assert await begun(provisioning, id) == 1
 
 
-async def test_an_action_whose_effect_shows_late_is_waited_for(no_replica: Provisioning) -> None:
+@pytest.mark.parametrize("command", [off, rename])
+async def test_an_action_whose_effect_shows_late_is_waited_for(
+    no_replica: Provisioning, command: Callable[[int], DropletCommand]
+) -> None:
     await no_replica.provider.set(effect_lag=150)
     id = await droplet(no_replica)
 
     async with running(service_with(replace(PATIENCE, lookup_s=20)), no_replica.settings):
-        await no_replica.ok(off(id))
+        await no_replica.ok(command(id))
 
     assert await begun(no_replica, id) == 1
 
@@ -205,7 +221,7 @@ async def test_an_action_under_way_is_asked_for_and_nothing_else(provisioning: P
 
 
 async def test_a_droplet_that_is_not_there_is_not_found(provisioning: Provisioning) -> None:
-    for command in (off(7), on(7), resize(7)):
+    for command in (off(7), on(7), resize(7), rename(7)):
         assert await provisioning.refused(command) == "droplet_not_found"
 
 
@@ -319,6 +335,100 @@ async def test_power_is_undone_as_it_was_before(provisioning: Provisioning, befo
     await provisioning.ok(undo(command.operation_id))
 
     assert (await only(provisioning)).status == before
+
+
+@pytest.mark.parametrize("status", ["active", "off"])
+async def test_a_droplet_is_renamed_and_has_its_name_before_when_that_is_undone(
+    provisioning: Provisioning, status: str
+) -> None:
+    id = await droplet(provisioning, status, name="web-1")
+    command = rename(id, "Shop-1.acme.example")
+
+    assert await provisioning.ok(command) == {"droplet_id": id, "was": "web-1"}
+    there = await only(provisioning)
+    assert (there.name, there.status) == ("Shop-1.acme.example", status)
+
+    assert await provisioning.ok(undo(command.operation_id)) == {"undone": [f"droplet:{id}"]}
+    there = await only(provisioning)
+    assert (there.name, there.status) == ("web-1", status)
+    assert await provisioning.status(command.operation_id) == ("cancelled", True)
+
+
+async def test_a_droplet_that_has_the_name_already_is_left_alone(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning, name="shop-1")
+    command = rename(id, "shop-1")
+
+    assert (await provisioning.ok(command))["was"] == "shop-1"
+
+    assert await provisioning.ok(undo(command.operation_id)) == {"undone": []}
+    assert await begun(provisioning, id) == 0
+
+
+async def test_a_droplet_is_renamed_once_the_event_that_runs_on_it_is_over(provisioning: Provisioning) -> None:
+    id = (await provisioning.ok(create(name="web-1")))["droplet_id"]  # its create is still under way
+    (creating,) = (await provisioning.provider.requests("/v2/droplets")).requests[-1:]
+    assert (creating.method, (await only(provisioning)).status) == ("POST", "new")
+
+    assert (await provisioning.ok(rename(id)))["was"] == "web-1"
+
+    there = await only(provisioning)
+    assert (there.name, there.status) == ("shop-1", "active")
+    assert await provisioning.asked("POST", f"/v2/droplets/{id}/actions") == {201: 1}
+
+
+async def test_an_event_that_nobody_sees_puts_a_rename_off(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning)
+    await provisioning.provider.arm(Fault(effect="pending_event", count=2))
+
+    await provisioning.ok(rename(id))
+
+    assert (await only(provisioning)).name == "shop-1"
+    assert await provisioning.asked("POST", f"/v2/droplets/{id}/actions") == {422: 2, 201: 1}
+
+
+@pytest.mark.parametrize("effect", ["lost", "late", "reset"])
+async def test_a_rename_whose_answer_is_lost_is_neither_lost_nor_begun_twice(
+    provisioning: Provisioning, effect: Effect
+) -> None:
+    id = await droplet(provisioning, name="web-1")
+    await provisioning.provider.arm(Fault(effect=effect, seconds=50, count=1, **POST))
+    command = rename(id)
+
+    assert (await provisioning.ok(command))["was"] == "web-1"
+
+    assert (await only(provisioning)).name == "shop-1"
+    assert await begun(provisioning, id) == (2 if effect == "reset" else 1)
+    await provisioning.ok(undo(command.operation_id))
+    assert (await only(provisioning)).name == "web-1"
+
+
+async def test_a_rename_under_way_is_undone_after_it(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning, name="web-1")
+    await provisioning.provider.arm(Fault(effect="late", seconds=40, count=1, **POST))
+    command = rename(id)
+    (renaming,) = await provisioning.send(command)
+    await provisioning.until_asked("POST", f"/v2/droplets/{id}/actions")
+
+    await provisioning.ok(undo(command.operation_id), 60)
+
+    assert (await provisioning.outcome(renaming)).code == "operation_cancelled"
+    await provisioning.provider.advance(600)  # nothing is to come
+    assert (await only(provisioning)).name == "web-1"
+
+
+async def test_what_a_person_changes_beside_an_operation_stays(provisioning: Provisioning) -> None:
+    id = await droplet(provisioning, name="web-1")
+    await provisioning.provider.arm(Fault(effect="slow", seconds=0.5, count=1, **POST))
+    switching = off(id)
+    (asked,) = await provisioning.send(switching)
+    await provisioning.until_asked("POST", f"/v2/droplets/{id}/actions")
+    await provisioning.provider.change_droplet(id, name="by-hand", size=BIGGER)
+    assert (await provisioning.outcome(asked)).status == "ok"
+
+    await provisioning.ok(undo(switching.operation_id))
+
+    there = await only(provisioning)
+    assert (there.name, there.size, there.status) == ("by-hand", BIGGER, "active")
 
 
 async def test_a_power_off_under_way_is_undone_after_it(provisioning: Provisioning) -> None:

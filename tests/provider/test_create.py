@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from contracts.provider import DestroyDroplet, OperationRepublished, ProviderCommand
+from contracts.provider import DestroyDroplet, OperationRepublished, ProviderCommand, operation_tag
 from dev.digitalocean.faults import Effect, Fault
 from dev.digitalocean.running import RunningStandIn
 from services.provider.access import Patience, access
 from services.provider.app import LEASE, service
-from services.provider.domain import tag_of
 from shared.ids import uuid7
 from shared.process import running
 from shared.republish import republish
@@ -34,7 +33,7 @@ async def test_a_droplet_is_created_as_asked_with_the_operations_tag(provisionin
     (droplet,) = await provisioning.droplets()
     assert result == {"droplet_id": droplet.id}
     assert (droplet.name, droplet.size, droplet.region) == ("web-1", "s-1vcpu-1gb", "nyc3")
-    assert droplet.tags == ["acme", "web", tag_of(command.operation_id)]
+    assert droplet.tags == ["acme", "web", operation_tag(command.operation_id)]
     row = await provisioning.operation(command.operation_id)
     assert (row["status"], row["target"], row["tenant_id"]) == ("done", f"droplet:{droplet.id}", "acme")
     assert "planted-5ecret" not in str(dict(row))
@@ -154,7 +153,7 @@ async def test_a_list_that_was_not_shown_whole_proves_nothing(provisioning: Prov
 
 async def test_of_two_droplets_of_one_operation_the_older_is_kept(provisioning: Provisioning) -> None:
     command = create()
-    tag = tag_of(command.operation_id)
+    tag = operation_tag(command.operation_id)
     older, younger = await provisioning.provider.add_droplets(2, tags=[tag])
     await provisioning.provider.arm(Fault(effect="reset", count=1, **POST))
 

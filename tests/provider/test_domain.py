@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.provider import operation_tag
 from services.provider import domain
 from services.provider.domain import Droplet, Known, Record
 
 RECORDS = st.builds(Record, st.sampled_from(["192.0.2.1", "192.0.2.2", "192.0.2.3"]), st.sampled_from([30, 300]))
-DROPLETS = st.builds(Droplet, st.sampled_from(["active", "off"]), st.sampled_from(["small", "big"]))
+DROPLETS = st.builds(
+    Droplet, st.sampled_from(["active", "off"]), st.sampled_from(["small", "big"]), st.sampled_from(["web-1", "Web-1"])
+)
+TAGS = st.lists(st.sampled_from(["web", "db", "env:prod", "acme"]), unique=True)
 
 
 def apply(there: dict[str, Record], change: dict[str, Any], new: str) -> dict[str, Record]:
@@ -58,6 +62,8 @@ def test_a_droplet_becomes_what_is_wanted_and_is_off_while_it_is_resized(now: Dr
         if action["type"] == "resize":
             assert now.status == "off"
             now = now._replace(size=action["size"])
+        elif action["type"] == "rename":
+            now = now._replace(name=action["name"])
         else:
             now = now._replace(status="off" if action["type"] == "power_off" else "active")
         assert domain.shows(now, action)
@@ -66,9 +72,33 @@ def test_a_droplet_becomes_what_is_wanted_and_is_off_while_it_is_resized(now: Dr
 
 
 def test_a_resize_alone_switches_nothing() -> None:
-    action = domain.next_action(Droplet("active", "small"), Droplet("active", "big"), switches=False, disk=True)
+    small, big = Droplet("active", "small", "web-1"), Droplet("active", "big", "web-1")
+
+    action = domain.next_action(small, big, switches=False, disk=True)
 
     assert action == {"type": "resize", "size": "big", "disk": True}
+
+
+@given(TAGS, TAGS, TAGS)
+def test_tags_become_what_is_wanted_by_adds_and_then_removals(
+    before: list[str], wanted: list[str], new: list[str]
+) -> None:
+    """Whatever the case, and whether the provider knows them or not."""
+    there, spelled = set(before), dict.fromkeys(new)
+    asked, done = [tag.upper() for tag in wanted], []
+    while step := domain.next_tagging(sorted(there), asked, spelled):
+        done.append(step["do"])
+        assert domain.tagging_shows(there, step) == (step["do"] == "make")
+        tag = step["tag"].lower()
+        if step["do"] == "make":
+            spelled[tag] = tag
+        else:
+            there = there | {tag} if step["do"] == "add" else there - {tag}
+        assert domain.tagging_shows(there, step)
+
+    assert there == set(wanted)
+    assert [each for each in done if each != "make"] == sorted(each for each in done if each != "make")
+    assert len(done) == len(set(before) ^ set(wanted)) + len((set(wanted) - set(before)) & set(new))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +124,7 @@ def test_an_action_is_ours_by_its_type_and_by_its_id() -> None:
 
 @given(st.uuids())
 def test_an_operation_is_known_by_its_tag(id: UUID) -> None:
-    assert domain.operation_of(["web", "op:mine", domain.tag_of(id)]) == id
+    assert domain.operation_of(["web", "op:mine", operation_tag(id)]) == id
     assert domain.operation_of(["web", "op:mine"]) is None
 
 

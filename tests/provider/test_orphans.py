@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contracts.provider import SweepOrphans
+from contracts.provider import SweepOrphans, operation_tag
 from dev.digitalocean.faults import Fault
-from services.provider.domain import tag_of
 from shared.ids import uuid7
 from tests.provider.world import Provisioning, create, undo
 
@@ -18,9 +17,11 @@ async def test_droplets_that_nobody_has_are_told_of_and_destroyed_where_asked(pr
     kept, cancelled, unknown = create(), create(), uuid7()
     made = (await provisioning.ok(kept))["droplet_id"]
     await provisioning.ok(undo(cancelled.operation_id))
-    (left,) = await provisioning.provider.add_droplets(1, tags=[tag_of(cancelled.operation_id)], size="s-1vcpu-1gb")
-    (twin,) = await provisioning.provider.add_droplets(1, tags=[tag_of(kept.operation_id)])
-    (anothers,) = await provisioning.provider.add_droplets(1, tags=[tag_of(unknown)])
+    (left,) = await provisioning.provider.add_droplets(
+        1, tags=[operation_tag(cancelled.operation_id)], size="s-1vcpu-1gb"
+    )
+    (twin,) = await provisioning.provider.add_droplets(1, tags=[operation_tag(kept.operation_id)])
+    (anothers,) = await provisioning.provider.add_droplets(1, tags=[operation_tag(unknown)])
     await provisioning.provider.add_droplets(1, tags=["op:not-an-id", "web"])
     await age(provisioning)
 
@@ -49,7 +50,7 @@ async def left_behind(provisioning: Provisioning, count: int) -> list[int]:
     """Droplets of an operation that was undone long ago."""
     cancelled = create()
     await provisioning.ok(undo(cancelled.operation_id))
-    left = await provisioning.provider.add_droplets(count, tags=[tag_of(cancelled.operation_id)])
+    left = await provisioning.provider.add_droplets(count, tags=[operation_tag(cancelled.operation_id)])
     await age(provisioning)
     return sorted(droplet.id for droplet in left)
 
@@ -85,7 +86,7 @@ async def test_a_sweep_that_is_put_off_half_way_tells_of_all_that_it_destroyed(p
 async def test_what_may_still_be_under_way_is_left_alone(provisioning: Provisioning) -> None:
     cancelled = create()
     await provisioning.ok(undo(cancelled.operation_id))
-    (left,) = await provisioning.provider.add_droplets(1, tags=[tag_of(cancelled.operation_id)])
+    (left,) = await provisioning.provider.add_droplets(1, tags=[operation_tag(cancelled.operation_id)])
 
     assert (await provisioning.ok(SweepOrphans(destroy=True)))["orphans"] == []
     assert [droplet.id for droplet in await provisioning.droplets()] == [left.id]

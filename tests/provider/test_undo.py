@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from contracts.provider import DestroyDroplet
+from contracts.provider import DestroyDroplet, operation_tag
 from dev.digitalocean.faults import Fault
 from dev.digitalocean.running import RunningStandIn
-from services.provider.domain import tag_of
 from shared.ids import uuid7
 from tests.provider.world import PATIENCE, Provisioning, create, process, undo
 
@@ -185,8 +184,8 @@ async def test_an_undoing_outlasts_an_outage(provisioning: Provisioning) -> None
 async def test_all_that_carries_the_operations_tag_is_destroyed(provisioning: Provisioning) -> None:
     command = create()
     made = (await provisioning.ok(command))["droplet_id"]
-    (twin,) = await provisioning.provider.add_droplets(1, tags=[tag_of(command.operation_id)])
-    (other,) = await provisioning.provider.add_droplets(1, tags=[tag_of(uuid7()), "web"])
+    (twin,) = await provisioning.provider.add_droplets(1, tags=[operation_tag(command.operation_id)])
+    (other,) = await provisioning.provider.add_droplets(1, tags=[operation_tag(uuid7()), "web"])
 
     result = await provisioning.ok(undo(command.operation_id))
 

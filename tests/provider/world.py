@@ -18,12 +18,11 @@ from uuid import UUID
 import asyncpg
 
 from contracts.message import Envelope, Message
-from contracts.provider import OPERATIONS, CreateDroplet, ProviderCommand, UndoOperation
+from contracts.provider import OPERATIONS, CreateDroplet, ProviderCommand, UndoOperation, operation_tag
 from dev.digitalocean import settings as stand_in
 from dev.digitalocean.control import Control, TrueDroplet
 from services.provider.access import Patience, Provider, provider
 from services.provider.app import MIGRATIONS, service
-from services.provider.domain import tag_of
 from shared.bus import tail
 from shared.config import Settings
 from shared.db import Database
@@ -131,7 +130,7 @@ class Provisioning(Sending):
     async def droplets(self, operation: UUID | None = None) -> list[TrueDroplet]:
         """The droplets that are there, or those that an operation made."""
         there = (await self.provider.truth()).droplets
-        return [each for each in there if operation is None or tag_of(operation) in each.tags]
+        return [each for each in there if operation is None or operation_tag(operation) in each.tags]
 
     async def asked(self, method: str, path: str = "/v2/droplets") -> Counter[int | None]:
         """How often the provider was asked for something, by its answers."""

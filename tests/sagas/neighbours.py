@@ -19,7 +19,9 @@ from contracts.provider import (
     PowerOnDroplet,
     ProviderCommand,
     RemoveDnsRecord,
+    RenameDroplet,
     ResizeDroplet,
+    RetagDroplet,
     UndoOperation,
     UpsertDnsRecord,
 )
@@ -34,6 +36,8 @@ _RESOURCES = UUID("019e2f4a-6c00-7000-8000-7e5000000001")
 class Droplet:
     size: str
     status: str = "active"
+    name: str = "shop.acme"
+    tags: tuple[str, ...] = ()
 
 
 @dataclass
@@ -138,7 +142,7 @@ class Neighbours:
 
     def _register(self, droplet_id: int) -> dict[str, Any]:
         self._droplet(droplet_id, "not_found_at_provider")
-        return {"resource": {"id": str(resource_of(droplet_id))}}
+        return {"resource": {"id": str(resource_of(droplet_id)), "version": 7}}
 
     # The provider.
 
@@ -180,6 +184,9 @@ class Neighbours:
                     raise Refused("action_errored")
                 result, take_back = self._change(command.droplet_id, size=command.size)
                 return result, None if command.disk else take_back
+            case RenameDroplet() | RetagDroplet():
+                to = {"name": command.name} if isinstance(command, RenameDroplet) else {"tags": tuple(command.tags)}
+                return self._change(command.droplet_id, **to)
             case UpsertDnsRecord() | RemoveDnsRecord():
                 return {}, self._point(command.name, getattr(command, "data", None))
         raise AssertionError(f"no flow should ask for {command}")
@@ -187,14 +194,14 @@ class Neighbours:
     def _create(self, command: CreateDroplet) -> tuple[dict[str, Any], Callable[[], None]]:
         self._made += 1
         id = self._made
-        self.there.droplets[id] = Droplet(command.size)
+        self.there.droplets[id] = Droplet(command.size, name=command.name, tags=tuple(command.tags))
 
         def take_back() -> None:
             del self.there.droplets[id]
 
         return {"droplet_id": id}, take_back
 
-    def _change(self, id: int, **to: str) -> tuple[dict[str, Any], Callable[[], None]]:
+    def _change(self, id: int, **to: Any) -> tuple[dict[str, Any], Callable[[], None]]:
         before = self._droplet(id, "droplet_not_found")
         (name,) = to
         was = getattr(before, name)

@@ -33,13 +33,17 @@ def droplet(id: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """A run to be: what is there before it, when it is completed, and when it is undone (default: as before)."""
+    """A run to be: what is there before it, when it is completed, and when it is undone (default: as before).
+
+    `left`: what it leaves of droplets, when it is completed; None of one that is to be no more.
+    """
 
     kind: str
     inputs: Mapping[str, Any]
     before: There
     after: There
     undone: There | None = None
+    left: Mapping[int, Mapping[str, Any] | None] = field(default_factory=dict)
 
     @property
     def whole_inputs(self) -> dict[str, Any]:
@@ -60,9 +64,12 @@ class Case:
 TWO_ON = {1: Droplet(SMALL), 2: Droplet(SMALL)}
 ONE_ON = {1: Droplet(SMALL), 2: Droplet(SMALL, "off")}
 TWO_OFF = {1: Droplet(SMALL, "off"), 2: Droplet(SMALL, "off")}
+ONE_OFF = {1: Droplet(SMALL, "off"), 2: Droplet(SMALL)}
 LINKS = {resource_of(1), resource_of(2)}
 OF_DEPLOYMENT = {"deployment_id": str(DEPLOYMENT), "authority": "operator", "reason": "asked"}
 RESIZED = {"droplet": droplet(1), "size": LARGE}
+REVERTED = {"drift_id": str(DEPLOYMENT), "droplet": droplet(1)}
+TAGS = (f"deployment:{DEPLOYMENT}", "tenant:acme")
 
 CASES = {
     "provision": Case(
@@ -77,20 +84,31 @@ CASES = {
             "domain": "apps.example.com",
         },
         before=There(S.PROVISIONING, SAGA, records={NAME: "198.51.100.1"}),
-        after=There(S.ACTIVE, None, {101: Droplet(SMALL)}, {NAME: ADDRESS}, {resource_of(101)}),
+        after=There(S.ACTIVE, None, {101: Droplet(SMALL, tags=TAGS)}, {NAME: ADDRESS}, {resource_of(101)}),
         undone=There(S.CANCELLED, None, records={NAME: "198.51.100.1"}),
+        left={
+            101: {
+                "name": NAME,
+                "region": "syd1",
+                "size_slug": SMALL,
+                "state": "active",
+                "tags": [*TAGS],
+            }
+        },
     ),
     "suspend": Case(
         "suspend_deployment",
         {**OF_DEPLOYMENT, "droplets": [droplet(1), droplet(2)]},
         before=There(S.ACTIVE, None, ONE_ON, links=LINKS),
         after=There(S.SUSPENDED, None, TWO_OFF, links=LINKS),
+        left={1: {"state": "off"}, 2: {"state": "off"}},
     ),
     "resume": Case(
         "resume_deployment",
         {**OF_DEPLOYMENT, "droplets": [droplet(1), droplet(2)]},
         before=There(S.SUSPENDED, None, ONE_ON, links=LINKS),
         after=There(S.ACTIVE, None, TWO_ON, links=LINKS),
+        left={1: {"state": "active"}, 2: {"state": "active"}},
     ),
     "offboard": Case(
         "offboard_deployment",
@@ -103,6 +121,7 @@ CASES = {
         },
         before=There(S.ACTIVE, None, ONE_ON, {NAME: ADDRESS}, LINKS),
         after=There(S.CANCELLED),
+        left={1: None, 2: None},
     ),
     "offboard one without droplets": Case(
         "offboard_deployment",
@@ -115,15 +134,49 @@ CASES = {
         {**RESIZED, "deployment_id": str(DEPLOYMENT)},
         before=There(S.ACTIVE, None, TWO_ON, links=LINKS),
         after=There(S.ACTIVE, None, TWO_ON | {1: Droplet(LARGE)}, links=LINKS),
+        left={1: {"size_slug": LARGE}},
     ),
     "resize with the disk": Case(
         "resize_droplet",
         {**RESIZED, "deployment_id": str(DEPLOYMENT), "disk": True},
         before=There(S.ACTIVE, None, TWO_ON, links=LINKS),
         after=There(S.ACTIVE, None, TWO_ON | {1: Droplet(LARGE)}, links=LINKS),
+        left={1: {"size_slug": LARGE}},
     ),
     "resize what is nobody's": Case(
-        "resize_droplet", RESIZED, before=There(droplets=TWO_ON), after=There(droplets=TWO_ON | {1: Droplet(LARGE)})
+        "resize_droplet",
+        RESIZED,
+        before=There(droplets=TWO_ON),
+        after=There(droplets=TWO_ON | {1: Droplet(LARGE)}),
+        left={1: {"size_slug": LARGE}},
+    ),
+    "revert a size": Case(
+        "revert_drift",
+        {**REVERTED, "size_slug": LARGE, "deployment_id": str(DEPLOYMENT)},
+        before=There(S.ACTIVE, None, TWO_ON, links=LINKS),
+        after=There(S.ACTIVE, None, TWO_ON | {1: Droplet(LARGE)}, links=LINKS),
+        left={1: {}},
+    ),
+    "revert a name": Case(
+        "revert_drift",
+        {**REVERTED, "name": "blog"},
+        before=There(droplets=TWO_ON),
+        after=There(droplets=TWO_ON | {1: Droplet(SMALL, name="blog")}),
+        left={1: {}},
+    ),
+    "revert tags": Case(
+        "revert_drift",
+        {**REVERTED, "tags": ["a"]},
+        before=There(droplets=TWO_ON),
+        after=There(droplets=TWO_ON | {1: Droplet(SMALL, tags=("a",))}),
+        left={1: {}},
+    ),
+    "revert power": Case(
+        "revert_drift",
+        {**REVERTED, "state": "off", "deployment_id": str(DEPLOYMENT)},
+        before=There(S.ACTIVE, None, TWO_ON, links=LINKS),
+        after=There(S.ACTIVE, None, ONE_OFF, links=LINKS),
+        left={1: {}},
     ),
 }
 
@@ -243,6 +296,11 @@ class Life:
         """The run is completed, and what it was for is there."""
         assert self.run.status is SagaStatus.COMPLETED, self.run
         assert self.there == self.case.after
+        left = {UUID(each["resource_id"]): each for each in self.run.context.get("left", [])}
+        assert {id: each["spec"] for id, each in left.items()} == {
+            resource_of(id): spec for id, spec in self.case.left.items()
+        }
+        assert all(each["version"] == 7 for each in left.values() if each["spec"] is not None)
 
 
 def test_every_flow_about_deployments_is_among_the_cases() -> None:

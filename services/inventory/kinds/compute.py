@@ -56,7 +56,6 @@ KUBERNETES_CLUSTER = Kind(
     read=single("/v2/kubernetes/clusters/{id}", "kubernetes_cluster"),
     identity="id",
     seen=_kubernetes_cluster,
-    meaningless=frozenset({"status_message"}),
     urn_types=("kubernetes",),
     tagged=True,
     secrets=frozenset({"kubeconfig", "client_key_data", "client_certificate_data", "token"}),
@@ -109,9 +108,6 @@ DROPLET = Kind(
     read=single("/v2/droplets/{id}", "droplet"),
     identity="id",
     seen=_droplet,
-    # An image's slug goes when the provider retires it; a plan's price is the catalog's; the ids of backups and
-    # snapshots, and the window, move by themselves (and are resources of their own).
-    meaningless=frozenset({"image", "monthly_usd_cents", "backup_ids", "snapshot_ids", "next_backup_window"}),
     urn_types=("droplet",),
     tagged=True,
     feeds=(BillingKind.DROPLET_HOURS,),
@@ -150,8 +146,6 @@ DATABASE = Kind(
     read=single("/v2/databases/{id}", "database"),
     identity="id",
     seen=_database,
-    # Patches come by themselves.
-    meaningless=frozenset({"semantic_version", "version_end_of_life"}),
     urn_types=("dbaas",),
     tagged=True,
     # The list carries live passwords, also inside URIs.
@@ -214,8 +208,6 @@ APP = Kind(
     read=single("/v2/apps/{id}", "app"),
     identity="id",
     seen=_app,
-    # Each release of the tenant's code is a deployment of its own.
-    meaningless=frozenset({"active_deployment_id", "last_deployment_at"}),
     urn_types=("app",),
     tagged=False,
     secrets=frozenset({"envs", "registry_credentials", "log_destinations"}),

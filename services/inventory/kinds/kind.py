@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import orjson
 
 from contracts.inventory import Parent
-from contracts.kinds import BillingKind, ResourceKind
+from contracts.kinds import UNTOLD, BillingKind, ResourceKind
 from contracts.money import whole_cents
 from services.inventory.domain import Seen
 from services.inventory.steps import Walking
@@ -72,7 +72,6 @@ class Kind:
     identity         the field of a row that is its id
     seen             takes from a row what is kept; where something that it needs is not there, it raises KeyError,
                      TypeError, ValueError, AttributeError or ArithmeticError
-    meaningless      the parts of attrs that are kept fresh without an event
     urn_types        the kind's names in the projects' lists; without one it is in no project but its parent's
     tagged           whether the provider has tags for it
     feeds            what usage is counted of it
@@ -88,7 +87,6 @@ class Kind:
     read: Callable[[DigitalOcean, str], Awaitable[Row]] | None
     identity: str
     seen: Callable[[Row], Seen]
-    meaningless: frozenset[str]
     urn_types: tuple[str, ...]
     tagged: bool
     feeds: tuple[BillingKind, ...] = ()
@@ -96,6 +94,11 @@ class Kind:
     has_parts: bool = False
     serves_droplets: bool = False
     taken_of: tuple[ResourceKind, ...] = ()
+
+    @property
+    def meaningless(self) -> frozenset[str]:
+        """The parts of attrs that are kept fresh without an event: `UNTOLD`, which others must know too."""
+        return UNTOLD[self.name]
 
     def id_of(self, row: Row) -> str:
         """The provider's id of a row. It is a number for some kinds."""
