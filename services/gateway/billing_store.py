@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
 
-from services.gateway.store import Views
+from services.gateway.store import Views, read_json
 
 Row: TypeAlias = asyncpg.Record
 
@@ -40,7 +40,7 @@ async def balances(views: Views, limit: int) -> str:
           'history', coalesce(json_agg(b order by version desc), '[]'))
         from newest
         """
-    return await _json(views, query, limit)
+    return await read_json(views.operator, query, limit)
 
 
 async def list_invoices(
@@ -61,7 +61,7 @@ async def list_invoices(
           'next', case when count(*) > $5 then cursor_of((array_agg((item).id order by n))[$5]) end)
         from page
         """
-    return await _json(views, query, period, ingest, push, before, limit)
+    return await read_json(views.operator, query, period, ingest, push, before, limit)
 
 
 async def find_invoice(views: Views, id: UUID, *, attempts: int) -> str | None:
@@ -105,7 +105,7 @@ async def list_lines(views: Views, wanted: Lines, after: LinePosition, limit: in
         from page
         """
     ids = [row["id"] for row in await list_sets(views, wanted)]
-    return await _json(views, query, ids, *after, wanted.kind, wanted.matched, limit)
+    return await read_json(views.operator, query, ids, *after, wanted.kind, wanted.matched, limit)
 
 
 async def fetch_lines(views: Views, wanted: Lines, ids: Sequence[UUID], after: LinePosition, limit: int) -> list[Row]:
@@ -148,9 +148,3 @@ async def list_outside_credits(views: Views, period: date) -> list[Row]:
         """
     async with views.operator.connection() as conn:
         return await conn.fetch(query, period)
-
-
-async def _json(views: Views, query: str, *arguments: Any) -> str:
-    async with views.operator.connection() as conn:
-        answer: str = await conn.fetchval(query, *arguments)
-    return answer

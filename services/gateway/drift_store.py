@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from services.gateway.store import Views
+from services.gateway.store import Views, find_json, read_json
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ async def list_drift(views: Views, wanted: Wanted, *, before: UUID | None, limit
             select coalesce(json_agg(s order by s.id), '[]') from drift.v1_all_drift_surges s where s.open > 0))
         from page
         """
-    return await _json(views, query, *vars(wanted).values(), before, limit)
+    return await read_json(views.operator, query, *vars(wanted).values(), before, limit)
 
 
 async def find_drift(views: Views, id: UUID) -> str | None:
@@ -61,7 +60,7 @@ async def find_drift(views: Views, id: UUID) -> str | None:
           'spec', (select s from drift.v1_all_drift_specs s where s.resource_id = d.resource_id))
         from drift.v1_all_drift d where d.id = $1
         """
-    return await _find(views, query, id)
+    return await find_json(views.operator, query, id)
 
 
 async def list_surges(views: Views, *, ended: bool, before: UUID | None, limit: int) -> str:
@@ -79,7 +78,7 @@ async def list_surges(views: Views, *, ended: bool, before: UUID | None, limit: 
           'next', case when count(*) > $3 then cursor_of((array_agg((item).id order by n))[$3]) end)
         from page
         """
-    return await _json(views, query, ended, before, limit)
+    return await read_json(views.operator, query, ended, before, limit)
 
 
 async def list_specs(views: Views, *, after: UUID | None, limit: int) -> str:
@@ -97,13 +96,13 @@ async def list_specs(views: Views, *, after: UUID | None, limit: int) -> str:
           'next', case when count(*) > $2 then cursor_of((array_agg((item).resource_id order by n))[$2]) end)
         from page
         """
-    return await _json(views, query, after, limit)
+    return await read_json(views.operator, query, after, limit)
 
 
 async def find_spec(views: Views, resource_id: UUID) -> str | None:
     """What a resource is to be; None where nothing was ever asked of it."""
     query = "select json_build_object('spec', s) from drift.v1_all_drift_specs s where s.resource_id = $1"
-    return await _find(views, query, resource_id)
+    return await find_json(views.operator, query, resource_id)
 
 
 async def list_rules(views: Views) -> str:
@@ -113,7 +112,7 @@ async def list_rules(views: Views) -> str:
           'rules', coalesce(json_agg(r order by r.field, r.kind nulls first), '[]'), 'count', count(*))
         from drift.v1_all_drift_rules r
         """
-    return await _json(views, query)
+    return await read_json(views.operator, query)
 
 
 async def list_unmanaged(views: Views, *, kind: str | None, after: UUID | None, limit: int) -> str:
@@ -132,16 +131,4 @@ async def list_unmanaged(views: Views, *, kind: str | None, after: UUID | None, 
           'unpriced', (select count(*) from found where (u).monthly_usd_cents is null))
         from page
         """
-    return await _json(views, query, kind, after, limit)
-
-
-async def _json(views: Views, query: str, *arguments: Any) -> str:
-    async with views.operator.connection() as conn:
-        found: str = await conn.fetchval(query, *arguments)
-    return found
-
-
-async def _find(views: Views, query: str, *arguments: Any) -> str | None:
-    async with views.operator.connection() as conn:
-        found: str | None = await conn.fetchval(query, *arguments)
-    return found
+    return await read_json(views.operator, query, kind, after, limit)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
 
 from services.gateway.auth import Identity
-from services.gateway.store import Read, Views
+from services.gateway.store import Read, Views, read_json
 
 Row: TypeAlias = asyncpg.Record
 
@@ -122,7 +122,7 @@ async def get_margin(views: Views, period: date) -> str:
               select currency, sum(cents) as cents, sum(converted_cents) as converted_cents
               from entries where reason = 'tax' group by currency) t))
         """
-    return await _json(views, query, period)
+    return await read_json(views.operator, query, period)
 
 
 def _shown(*names: str) -> str:
@@ -151,7 +151,7 @@ async def get_trend(views: Views, first: date, last: date) -> str:
           order by m.period))
         from months m left join figures f using (period)
         """
-    return await _json(views, query, first, last)
+    return await read_json(views.operator, query, first, last)
 
 
 _NOTHING = """jsonb_build_object('revenue', jsonb '{}', 'cost', jsonb '{}', 'revenue_cents', 0, 'cost_cents', 0,
@@ -181,10 +181,4 @@ async def list_rates(views: Views) -> str:
           'count', count(*))
         from billing.v1_all_fx_rates
         """
-    return await _json(views, query)
-
-
-async def _json(views: Views, query: str, *arguments: Any) -> str:
-    async with views.operator.connection() as conn:
-        answer: str = await conn.fetchval(query, *arguments)
-    return answer
+    return await read_json(views.operator, query)

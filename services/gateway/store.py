@@ -40,14 +40,14 @@ class Views:
     async def find(self, identity: Identity, read: Read, *arguments: Any) -> str | None:
         """What a caller reads, as JSON text: an operator of all tenants, everybody else of its own."""
         if identity.operator:
-            return await _find_json(self.operator, read.operator, *arguments)
-        return await _find_json(self.tenant, read.tenant, identity.tenant_id, *arguments)
+            return await find_json(self.operator, read.operator, *arguments)
+        return await find_json(self.tenant, read.tenant, identity.tenant_id, *arguments)
 
     async def get(self, identity: Identity, read: Read, *arguments: Any) -> str:
         """What a caller reads by a read that always gives something."""
         if identity.operator:
-            return await _json(self.operator, read.operator, *arguments)
-        return await _json(self.tenant, read.tenant, identity.tenant_id, *arguments)
+            return await read_json(self.operator, read.operator, *arguments)
+        return await read_json(self.tenant, read.tenant, identity.tenant_id, *arguments)
 
     async def resources(
         self,
@@ -84,7 +84,7 @@ class Views:
               'next', case when count(*) > $2 then cursor_of((array_agg((item).id order by n))[$2]) end)
             from page
             """
-        return await _json(self.operator, query, after, limit)
+        return await read_json(self.operator, query, after, limit)
 
     async def coverage(self, kinds: Sequence[str]) -> str:
         """How fresh each of these kinds is, `{"status": ..., "kinds": [...], "count": n}`."""
@@ -102,7 +102,7 @@ class Views:
               'count', count(*))
             from covered
             """
-        return await _json(self.operator, query, kinds)
+        return await read_json(self.operator, query, kinds)
 
     async def orphans(self, *, after: UUID | None, limit: int) -> str:
         """A page of what nobody owns, with the costs of all of it."""
@@ -120,7 +120,7 @@ class Views:
               'unpriced', (select count(*) from found where (o).monthly_usd_cents is null))
             from page
             """
-        return await _json(self.operator, query, after, limit)
+        return await read_json(self.operator, query, after, limit)
 
     async def held_syncs(self, *, status: str | None, after: UUID | None, limit: int) -> str:
         """A page of held syncs, `{"held_syncs": [...], "count": n, "next": ...}`; `status` None: all of them."""
@@ -137,7 +137,7 @@ class Views:
               'next', case when count(*) > $3 then cursor_of((array_agg((item).id order by n))[$3]) end)
             from page
             """
-        return await _json(self.operator, query, status, after, limit)
+        return await read_json(self.operator, query, status, after, limit)
 
     async def find_outcome(self, service: str, command_id: UUID) -> Recorded | None:
         """A command's outcome in its service's word; None while there is none."""
@@ -149,13 +149,15 @@ class Views:
         return Recorded(row["status"], row["result"], row["code"], row["detail"]) if row else None
 
 
-async def _json(database: Database, query: str, *arguments: Any) -> str:
+async def read_json(database: Database, query: str, *arguments: Any) -> str:
+    """What a query gives that always gives some JSON text."""
     async with database.connection() as conn:
         answer: str = await conn.fetchval(query, *arguments)
     return answer
 
 
-async def _find_json(database: Database, query: str, *arguments: Any) -> str | None:
+async def find_json(database: Database, query: str, *arguments: Any) -> str | None:
+    """What a query gives: JSON text, or None."""
     async with database.connection() as conn:
         answer: str | None = await conn.fetchval(query, *arguments)
     return answer

@@ -63,7 +63,7 @@ def test_tail_begins_at_a_time(arcadia: Shell) -> None:
 
 
 def test_tail_keeps_to_the_topics_and_the_request_asked_for(arcadia: Shell) -> None:
-    command = json.loads(lines(arcadia, *EVERYTHING, "--topic", "*.commands", "--json")[0])
+    command = json.loads(lines(arcadia, *EVERYTHING, "--topic", "*inventory.commands", "--json")[0])
     caused = [
         json.loads(line) for line in lines(arcadia, *EVERYTHING, "--correlation", command["correlationid"], "--json")
     ]

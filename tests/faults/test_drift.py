@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from shared.config import Settings
 from shared.db import Database
 from shared.migrate import migrate
 from tests.drift.world import Drifting, droplet
-from tests.ledger.world import Replica
+from tests.ledger.world import replicas_of
 
 SIZES = ("s-1vcpu-1gb", "s-2vcpu-2gb", "s-4vcpu-8gb")
 
@@ -40,17 +39,6 @@ async def drift(settings: Settings) -> AsyncIterator[Drifting]:
     await db.close()
 
 
-@asynccontextmanager
-async def replicas(drift: Drifting, logs: Path, count: int) -> AsyncIterator[list[Replica]]:
-    """Processes of the service."""
-    started = [Replica("drift", drift.settings, logs / f"drift-{n}.log", "tests.replica") for n in range(count)]
-    try:
-        yield started
-    finally:
-        for each in started:
-            each.kill()
-
-
 WAITS = "exists (select from pg_locks where not granted and relation = 'drift.{}'::regclass)"
 
 
@@ -59,7 +47,7 @@ async def test_a_change_is_one_drift_wherever_the_process_is_killed(
     drift: Drifting, tmp_path: Path, table: str
 ) -> None:
     web = droplet()
-    async with replicas(drift, tmp_path, 1) as (replica,):
+    with replicas_of("drift", drift.settings, tmp_path, 1) as (replica,):
         await drift.tell(web)
         await drift.record(web, size_slug=SIZES[0])
         async with drift.held_up(table):
@@ -77,7 +65,7 @@ async def test_a_change_is_one_drift_wherever_the_process_is_killed(
 async def test_changes_and_decisions_through_kills_of_three_add_up(drift: Drifting, tmp_path: Path) -> None:
     dice = random.Random(7)
     fleet = [droplet(f"web-{n}") for n in range(20)]
-    async with replicas(drift, tmp_path, 3) as processes:
+    with replicas_of("drift", drift.settings, tmp_path, 3) as processes:
         await drift.tell(*fleet)
         specs = [RecordSpec(resource_id=each.id, spec={"size_slug": SIZES[0], "region": "syd1"}) for each in fleet]
         commands = await drift.send(*specs)

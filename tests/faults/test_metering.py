@@ -20,7 +20,7 @@ from services.metering.app import MIGRATIONS
 from shared.config import Settings
 from shared.db import Database
 from shared.migrate import migrate
-from tests.ledger.world import Replica
+from tests.ledger.world import replicas_of
 from tests.metering.test_reports import report
 from tests.metering.world import BLOG, SHOP, Metering, Usage, at, day, resource
 
@@ -43,19 +43,6 @@ async def metering(settings: Settings) -> AsyncIterator[Metering]:
     db = await Database.of_service(settings, "metering")
     yield Metering(settings, db)
     await db.close()
-
-
-@asynccontextmanager
-async def replicas(metering: Metering, logs: Path, count: int) -> AsyncIterator[list[Replica]]:
-    """Processes of the service."""
-    started = [
-        Replica("metering", metering.settings, logs / f"metering-{n}.log", "tests.replica") for n in range(count)
-    ]
-    try:
-        yield started
-    finally:
-        for each in started:
-            each.kill()
 
 
 @asynccontextmanager
@@ -114,7 +101,7 @@ async def test_a_day_whose_metering_is_killed_anywhere_is_metered_once(
     metering: Metering, tmp_path: Path, where: str
 ) -> None:
     point = POINTS[where]
-    async with replicas(metering, tmp_path, 1) as (replica,):
+    with replicas_of("metering", metering.settings, tmp_path, 1) as (replica,):
         await metering.until("exists (select from processes)")
         async with locked(metering, f"lock table {point.table} in {point.mode} mode"):
             await tell_fleet(metering)
@@ -127,7 +114,7 @@ async def test_a_day_whose_metering_is_killed_anywhere_is_metered_once(
 
 async def test_days_metered_by_three_at_once_through_kills_are_as_by_one(metering: Metering, tmp_path: Path) -> None:
     dice = random.Random(1)
-    async with replicas(metering, tmp_path, 3) as processes:
+    with replicas_of("metering", metering.settings, tmp_path, 3) as processes:
         await tell_fleet(metering)
         commands = await metering.send(*(MeterDay(day=day(n)) for n in [*range(1, 32)] * 2))
         for _ in range(6):
@@ -146,7 +133,7 @@ async def test_days_metered_by_three_at_once_through_kills_are_as_by_one(meterin
 
 async def test_reports_taken_in_by_two_that_are_killed_count_once(metering: Metering, tmp_path: Path) -> None:
     dice = random.Random(2)
-    async with replicas(metering, tmp_path, 2) as processes:
+    with replicas_of("metering", metering.settings, tmp_path, 2) as processes:
         batches = [[report(f"{n}", "1") for n in range(first, first + 50)] for first in range(0, 2000, 25)]
         commands = await metering.send(*(RecordUsage(tenant_id="acme", reports=batch) for batch in batches))
         for _ in range(4):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -14,8 +16,13 @@ from contracts.inventory import RegisterResource
 from contracts.kinds import ResourceKind
 from dev.digitalocean.faults import Fault
 from dev.digitalocean.running import RunningStandIn
+from services.inventory import store
+from services.inventory.intake import take_in
 from services.inventory.kinds import KINDS, Kind
 from shared.config import Settings
+from shared.digitalocean import DigitalOcean, TokenResolver
+from shared.ids import uuid7
+from shared.outcome import Meta
 from tests.inventory.changes import CHANGES
 from tests.inventory.world import Inventory, Passing, at_the_stand_in, numbers, service_with, world
 
@@ -69,6 +76,23 @@ async def test_one_resource_can_be_taken_in_before_a_sync_sees_it(inventory: Inv
 
     assert (first["name"], first["version"], again["version"], again["id"]) == ("fresh", 1, 1, first["id"])
     assert await inventory.events() == ["discovered"]
+
+
+async def test_what_was_read_before_it_was_seen_otherwise_is_not_stored_over_that(inventory: Inventory) -> None:
+    (droplet,) = await inventory.provider.add_droplets(1)
+    tokens = TokenResolver(os.environ, 0)
+    async with DigitalOcean(tokens, "sync", base_url=inventory.settings.do_api_url) as do:
+        read_at = datetime.now(UTC)
+        row = await do.single("droplet", "/v2/droplets/{id}", id=droplet.id)
+    await inventory.provider.change_droplet(droplet.id, status="off")
+    await inventory.ok(RegisterResource(kind=DROPLET, provider_id=str(droplet.id)))
+
+    async with inventory.db.transaction() as conn:
+        await store.take_turn(conn)
+        taken = await take_in(conn, KINDS[DROPLET], [row], read_at, Meta(uuid7(), datetime.now(UTC)))
+
+    assert not taken.events
+    assert [row["state"] for row in await inventory.resources()] == ["off"]
 
 
 async def test_what_is_not_at_the_provider_is_refused(inventory: Inventory) -> None:

@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,3 +181,14 @@ async def world(settings: Settings, logs: Path) -> AsyncIterator[World]:
         there.close()
         await ledger.close()
         await mirror.close()
+
+
+@contextmanager
+def replicas_of(service: str, settings: Settings, logs: Path, count: int) -> Iterator[list[Replica]]:
+    """So many processes of a service, as `arcadia run` runs it; killed at the end."""
+    started = [Replica(service, settings, logs / f"{service}-{n}.log", "tests.replica") for n in range(count)]
+    try:
+        yield started
+    finally:
+        for each in started:
+            each.kill()

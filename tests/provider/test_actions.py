@@ -188,7 +188,7 @@ async def test_an_action_without_effect_is_a_refusal(provisioning: Provisioning)
     assert await begun(provisioning, id) == 1
 
 
-@pytest.mark.parametrize("command", [off, rename])
+@pytest.mark.parametrize("command", [off, pytest.param(rename, marks=pytest.mark.long)])
 async def test_an_action_whose_effect_shows_late_is_waited_for(
     no_replica: Provisioning, command: Callable[[int], DropletCommand]
 ) -> None:
@@ -337,7 +337,7 @@ async def test_power_is_undone_as_it_was_before(provisioning: Provisioning, befo
     assert (await only(provisioning)).status == before
 
 
-@pytest.mark.parametrize("status", ["active", "off"])
+@pytest.mark.parametrize("status", ["active", pytest.param("off", marks=pytest.mark.long)])
 async def test_a_droplet_is_renamed_and_has_its_name_before_when_that_is_undone(
     provisioning: Provisioning, status: str
 ) -> None:
@@ -386,7 +386,9 @@ async def test_an_event_that_nobody_sees_puts_a_rename_off(provisioning: Provisi
     assert await provisioning.asked("POST", f"/v2/droplets/{id}/actions") == {422: 2, 201: 1}
 
 
-@pytest.mark.parametrize("effect", ["lost", "late", "reset"])
+@pytest.mark.parametrize(
+    "effect", ["late", *(pytest.param(each, marks=pytest.mark.long) for each in ("lost", "reset"))]
+)
 async def test_a_rename_whose_answer_is_lost_is_neither_lost_nor_begun_twice(
     provisioning: Provisioning, effect: Effect
 ) -> None:
