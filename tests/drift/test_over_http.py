@@ -144,8 +144,11 @@ async def test_a_revert_that_fails_opens_the_drift_again_and_leaves_the_droplet_
     )
     begun = await there.do("POST", f"/drift/{drift['id']}/revert", status=202)
     ending = asyncio.create_task(there.ended(begun["drift"]["revert_saga_id"]))
-    while not ending.done():
-        await there.sync()  # it sees the droplet off, at times
+    state = "active"
+    while not ending.done() and state != "off":  # what is seen last is half done
+        await there.sync()
+        state = (await there.resource(droplet))["resource"]["state"]
+    assert state == "off"
     assert (await ending)["saga"]["status"] == "rolled_back"
     async with asyncio.timeout(20):
         while (shown := (await there.get(f"/drift/{drift['id']}"))["drift"])["is_reverting"]:

@@ -347,6 +347,19 @@ def test_an_answer_that_is_lost_once_makes_no_difference(case: Case, step: int) 
         life.must_be_completed()
 
 
+def test_a_droplet_that_goes_meanwhile_leaves_nothing_to_be_undone() -> None:
+    life = Life(CASES["revert a name"])
+
+    def destroy(at: int, way: str, _: int) -> str:
+        if (at, way) == (1, "do"):
+            life.there.droplets.clear()
+        return "yes"
+
+    life.strike = destroy
+    assert life.live() is SagaStatus.ROLLED_BACK
+    assert life.run.marks[:2] == [StepStatus.COMPENSATED, StepStatus.FAILED]
+
+
 @pytest.mark.parametrize(("case", "step"), each_step())
 def test_a_cancellation_between_two_steps_undoes_what_was_done(case: Case, step: int) -> None:
     life = Life(case, cancel_at=step)
