@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from contracts.drift import (
-    EXISTS,
     REPLIES,
     AcceptDrift,
     AcceptSurge,
@@ -37,16 +37,19 @@ async def accept_drift(cmd: AcceptDrift, conn: Connection, meta: Meta) -> Outcom
     spec, drift = await _locked(cmd, conn)
     _check_unchanged(drift, cmd.version)
     _check_not_reverting(drift)
-    events = await _accept(conn, spec, [drift], meta)
-    return await _answer(conn, drift["id"], events)
+    return await _answer(conn, drift["id"], await _accept(conn, {spec.resource_id: spec}, [drift], None, meta))
 
 
-async def _accept(conn: Connection, spec: Spec, drifts: list[Row], meta: Meta) -> list[Event]:
+async def _accept(
+    conn: Connection, known: Mapping[UUID, Spec], drifts: Sequence[Row], detail: dict[str, Any] | None, meta: Meta
+) -> list[Event]:
+    """Accept drifts, each of another resource; their specs are locked."""
     ids = [drift["id"] for drift in drifts]
     await finding_store.mark_accepted(conn, ids, meta.now)
-    await finding_store.note(conn, ids, "accepted", None, meta.actor)
-    events = await specs.adopt(conn, spec, {drift["field"]: drift["live"] for drift in drifts}, meta)
-    return [*await detection.closed(conn, dict.fromkeys(ids)), *events]
+    await finding_store.note(conn, ids, "accepted", detail, meta.actor)
+    said: list[Event] = await detection.closed(conn, dict.fromkeys(ids))
+    seen = [(known[drift["resource_id"]], drift["field"], drift["live"]) for drift in drifts]
+    return [*said, *await specs.adopt(conn, seen, meta)]
 
 
 async def accept_surge(cmd: AcceptSurge, run: JobRun[Outside]) -> Outcome:
@@ -70,20 +73,8 @@ async def _accept_some(surge_id: UUID, conn: Connection, meta: Meta) -> tuple[in
     drifts, were_there = await surge_store.lock_open_of(conn, surge_id, _ACCEPTED_AT_ONCE)
     if not drifts:
         return (0 if were_there else None), ()
-    ids = [drift["id"] for drift in drifts]
     known = await store.lock_specs(conn, [drift["resource_id"] for drift in drifts])
-    await finding_store.mark_accepted(conn, ids, meta.now)
-    await finding_store.note(conn, ids, "accepted", {"surge_id": str(surge_id)}, meta.actor)
-    said: list[Event] = await detection.closed(conn, dict.fromkeys(ids))
-    gone = [drift for drift in drifts if drift["field"] == EXISTS]
-    for drift in gone:  # (a surge of what is gone: there the spec goes, with whatever else was open)
-        said += await specs.adopt(conn, known[drift["resource_id"]], {EXISTS: False}, meta)
-    adopted = [
-        specs.accepted(known[drift["resource_id"]], {drift["field"]: drift["live"]}, meta.actor, meta.now)
-        for drift in drifts
-        if drift["field"] != EXISTS
-    ]
-    return len(drifts), [*said, *await specs.record(conn, adopted)]
+    return len(drifts), await _accept(conn, known, drifts, {"surge_id": str(surge_id)}, meta)
 
 
 async def revert_drift(cmd: RevertDrift, conn: Connection, meta: Meta) -> Outcome:

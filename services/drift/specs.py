@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from contracts.drift import EXISTS, RecordSpec, ResourceSpec, RetireSpec, SpecRecorded, SpecRepublished, SpecRetired
 from contracts.kinds import UNTOLD, ResourceKind
 from contracts.message import Event
 from services.drift import detection, finding_store, store
-from services.drift.domain import Json, Spec
+from services.drift.domain import Spec
 from shared.db import Connection
 from shared.outcome import Meta, Outcome, Refused
 
@@ -49,42 +49,38 @@ async def retire_spec(cmd: RetireSpec, conn: Connection, meta: Meta) -> Outcome:
     spec = (await store.lock_specs(conn, [cmd.resource_id])).get(cmd.resource_id)
     if spec is None or spec.retired_at is not None:
         raise Refused("no_spec", resource_id=str(cmd.resource_id))
-    told, events = await retire(conn, spec, meta)
+    events = await retire(conn, [spec], meta)
+    told = next(event.spec for event in events if isinstance(event, SpecRetired))
     return Outcome(result={"spec": told.model_dump(mode="json")}, events=events)
 
 
-async def retire(conn: Connection, spec: Spec, meta: Meta) -> tuple[ResourceSpec, list[Event]]:
-    """Ask nothing of a resource any more, whose spec is locked. Its drifts are over."""
-    spec = replace(spec, version=spec.version + 1, saga_id=None, actor=meta.actor, retired_at=meta.now)
-    await store.upsert_specs(conn, [spec])
-    over = await finding_store.list_open_ids(conn, [spec.resource_id])
-    told = spec_of(spec)
-    return told, [SpecRetired(spec=told), *await detection.close(conn, over, meta)]
+async def retire(conn: Connection, locked: Sequence[Spec], meta: Meta) -> list[Event]:
+    """Ask nothing of resources any more, whose specs are locked. Their drifts are over."""
+    retired = [
+        replace(spec, version=spec.version + 1, saga_id=None, actor=meta.actor, retired_at=meta.now) for spec in locked
+    ]
+    await store.upsert_specs(conn, retired)
+    over = await finding_store.list_open_ids(conn, [spec.resource_id for spec in retired])
+    return [*(SpecRetired(spec=spec_of(spec)) for spec in retired), *await detection.close(conn, over, meta)]
 
 
-async def adopt(conn: Connection, spec: Spec, values: Json, meta: Meta) -> list[Event]:
-    """Have the values that were seen be what is asked for, of a spec that is locked."""
-    if values.get(EXISTS) is False:
-        return (await retire(conn, spec, meta))[1]
-    return await record(conn, [accepted(spec, values, meta.actor, meta.now)])
+async def adopt(conn: Connection, seen: Sequence[tuple[Spec, str, Any]], meta: Meta) -> list[Event]:
+    """Have what was seen of fields be what is asked for, each of another spec, all locked. Of what is gone: nothing."""
+    gone = [spec for spec, field, _ in seen if field == EXISTS]
+    adopted = [_with_seen(spec, field, live, meta) for spec, field, live in seen if field != EXISTS]
+    await store.upsert_specs(conn, adopted)
+    return [*(await retire(conn, gone, meta)), *(SpecRecorded(spec=spec_of(spec)) for spec in adopted)]
 
 
-async def record(conn: Connection, changed: Sequence[Spec]) -> list[Event]:
-    """Write specs that were locked."""
-    await store.upsert_specs(conn, changed)
-    return [SpecRecorded(spec=spec_of(spec)) for spec in changed]
-
-
-def accepted(spec: Spec, values: Json, actor: str | None, now: datetime) -> Spec:
-    """A spec that says from now on what was seen."""
+def _with_seen(spec: Spec, field: str, live: Any, meta: Meta) -> Spec:
     return replace(
         spec,
-        fields={**spec.fields, **values},
+        fields={**spec.fields, field: live},
         version=spec.version + 1,
         saga_id=None,
-        actor=actor,
-        recorded_at=now,
-        said={**spec.said, **dict.fromkeys(values, now)},
+        actor=meta.actor,
+        recorded_at=meta.now,
+        said={**spec.said, field: meta.now},
     )
 
 
