@@ -13,8 +13,9 @@ Invariants  a poll is one snapshot, however often its job runs; amounts are exac
 Does not decide what anything should cost, who may use it, or what follows of a limit
 
 Beside the usual files: `discovery.py` walks the billing history; `ingest.py` takes in an invoice, for which
-`statement.py` reads its file, `matching.py` says what each line means, and `copying.py` writes rows as PostgreSQL's
-COPY reads them; `push.py` passes it on, by `finance.py`; `assignment.py` is the operators' word on lines.
+`records.py` divides its file into columns, `statement.py` reads them, `matching.py` says what each line means, and
+`copying.py` writes rows as PostgreSQL's COPY reads them; `push.py` passes it on, by `finance.py`; `assignment.py` is
+the operators' word on lines.
 `quoting.py` is the function that quotes; `terms.py` keeps what quotes are made of, `quotes.py` makes them when that
 changes, `preview.py` tells what a change would mean. `holders.py` says who held resources (the sums of margin are
 views, in the migrations), `rates.py` what currencies are worth.

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import chain, repeat
+from itertools import chain, repeat, takewhile
 from struct import Struct, pack
 from uuid import UUID
+
+from services.billing.records import is_alike
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = pack("!h", -1)
@@ -23,9 +25,14 @@ _NEGATIVE = 0x4000
 _INT = Struct("!ii")
 
 
-def rows(width: int, columns: Sequence[Iterable[bytes]]) -> bytes:
-    """Rows of so many fields; a column may have several fields of each."""
-    return b"".join(chain.from_iterable(zip(repeat(pack("!h", width)), *columns)))
+def rows(width: int, columns: Sequence[Sequence[bytes]]) -> bytes:
+    """Rows of so many fields; a column may have several fields of each.
+
+    Columns that are alike throughout cost nothing where they come first.
+    """
+    alike = list(takewhile(is_alike, columns))
+    first = pack("!h", width) + b"".join(column[0] for column in alike)
+    return b"".join(chain.from_iterable(zip(repeat(first, len(columns[0])), *columns[len(alike) :], strict=True)))
 
 
 class _Lengths(dict[int, bytes]):
@@ -39,22 +46,22 @@ class _Lengths(dict[int, bytes]):
 _lengths = _Lengths()
 
 
-def texts(values: Sequence[str]) -> list[bytes]:
-    """Texts; NULL where one is empty. Raises ValueError where one cannot be stored."""
-    if "\x00" in "".join(values):
-        value = next(value for value in values if "\x00" in value)
-        raise ValueError(f"{value!r} has a character that cannot be stored")
-    return [_lengths[len(encoded)] + encoded for encoded in map(str.encode, values)]
+def texts(values: Sequence[bytes]) -> list[bytes]:
+    """Texts in UTF-8; NULL where one is empty. Raises ValueError where one cannot be stored."""
+    if b"\x00" in b"".join(values):
+        value = next(value for value in values if b"\x00" in value)
+        raise ValueError(f"{value.decode()!r} has a character that cannot be stored")
+    return [_lengths[len(value)] + value for value in values]
 
 
 def text(value: str) -> bytes:
     """A text; NULL where it is empty. Raises ValueError where it cannot be stored."""
-    return texts([value])[0]
+    return texts([value.encode()])[0]
 
 
-def integers(values: Iterable[int]) -> Iterable[bytes]:
+def integers(values: Iterable[int]) -> list[bytes]:
     """Integers of 32 bits."""
-    return map(_INT.pack, repeat(_INT.size - 4), values)
+    return list(map(_INT.pack, repeat(_INT.size - 4), values))
 
 
 def uuid(value: UUID | None) -> bytes:
@@ -76,16 +83,19 @@ def number(value: Decimal | None) -> bytes:
     """A numeric, or NULL."""
     if value is None:
         return NULL
-    sign, digits, exponent = value.as_tuple()
-    scale = max(0, -int(exponent))
-    written = "".join(map(str, digits)).rjust(scale, "0")
-    whole, part = written[: len(written) - scale], written[len(written) - scale :]
-    whole, part = whole.rjust(-(-len(whole) // _GROUP) * _GROUP, "0"), part.ljust(-(-len(part) // _GROUP) * _GROUP, "0")
-    groups = [int((whole + part)[at : at + _GROUP]) for at in range(0, len(whole + part), _GROUP)]
-    weight = len(whole) // _GROUP - 1
+    whole, _, part = f"{value.copy_abs():f}".partition(".")
+    digits = whole.rjust(_up(len(whole)), "0") + part.ljust(_up(len(part)), "0")
+    groups = [int(digits[at : at + _GROUP]) for at in range(0, len(digits), _GROUP)]
+    weight = _up(len(whole)) // _GROUP - 1
     while groups and not groups[0]:
         groups, weight = groups[1:], weight - 1
     while groups and not groups[-1]:
         groups.pop()
-    head = (len(groups), weight if groups else 0, _NEGATIVE if sign and groups else 0, scale)
-    return pack(f"!ihhHH{len(groups)}H", 8 + 2 * len(groups), *head, *groups)
+    sign = _NEGATIVE if groups and value < 0 else 0
+    size = len(groups)
+    return pack(f"!ihhHH{size}H", 8 + 2 * size, size, weight if groups else 0, sign, len(part), *groups)
+
+
+def _up(digits: int) -> int:
+    """So many digits, up to whole groups."""
+    return -(-digits // _GROUP) * _GROUP

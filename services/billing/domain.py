@@ -106,15 +106,15 @@ def _month(text: str) -> date:
     return date.fromisoformat(f"{text}-01")
 
 
-def is_tax(description: str) -> bool:
+def is_tax(description: bytes) -> bool:
     """Whether a line is tax, for finance: by the words of its description, as the one before this system did."""
-    words = description.lower()
-    return "gst" in words or "tax" in words
+    words = description.lower()  # no letter beyond ASCII has one of these as its small one
+    return b"gst" in words or b"tax" in words
 
 
-def tax_cents(descriptions: Sequence[str], cents: Sequence[int]) -> int:
-    """What of some lines is tax."""
-    if not is_tax("\n".join(descriptions)):  # hardly ever one among so many
+def tax_cents(descriptions: Sequence[bytes], cents: Sequence[int]) -> int:
+    """What of some lines, described in UTF-8, is tax."""
+    if not is_tax(b"\n".join(descriptions)):  # hardly ever one among so many
         return 0
     return sum(amount for description, amount in zip(descriptions, cents, strict=True) if is_tax(description))
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import repeat
 from tempfile import TemporaryFile
 from typing import IO, Any
 from uuid import UUID
@@ -31,7 +30,8 @@ from services.billing.domain import reconcile, summary_of, tax_cents, why_cut_of
 from services.billing.invoice_store import Row, state_of
 from services.billing.matching import KINDS, Candidate, Items, Match, Matcher
 from services.billing.provider import ACCOUNT, PURPOSE, Outside, pages
-from services.billing.statement import Form, Unreadable, read_batches
+from services.billing.records import Unreadable
+from services.billing.statement import Form, read_batches
 from shared.db import Connection
 from shared.digitalocean import NotFound
 from shared.jobs import JobRun
@@ -195,7 +195,7 @@ async def encoded_lines(invoice_id: UUID, file: IO[bytes], matcher: Matcher, rea
         reading.tax_cents += tax_cents(batch.description, batch.cents)
         reading.matches.update(matches)
         numbers = copying.integers(range(batch.first, batch.first + count))
-        columns = (repeat(of_invoice, count), numbers, *batch.columns, map(encoded.__getitem__, matches))
+        columns = ([of_invoice] * count, *batch.columns, numbers, list(map(encoded.__getitem__, matches)))
         yield copying.rows(len(line_store.COLUMNS), columns)
     yield copying.TRAILER
 

@@ -9,34 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from contracts.billing import Unmatched
 from contracts.kinds import ResourceKind
 from services.billing.domain import cents
+from services.billing.records import is_alike
 from services.billing.statement import Batch, end_of, start_of
 
 Charged: TypeAlias = "tuple[datetime | None, datetime | None, str]"
 """The time for which a resource was charged, and its id."""
 
 
-Names: TypeAlias = Callable[[Sequence[str], Sequence[str]], Iterable[str]]
-"""The names of the resources that lines mean, of their groups and descriptions."""
+Names: TypeAlias = Callable[[Sequence[bytes], Sequence[bytes]], "list[bytes]"]
+"""The names of the resources that lines mean, of their groups and descriptions. (All in UTF-8, as a file has them.)"""
 
 
-def _before_parentheses(group: Sequence[str], description: Sequence[str]) -> Iterable[str]:
+def _before_parentheses(group: Sequence[bytes], description: Sequence[bytes]) -> list[bytes]:
     """`web-01` of `web-01 (s-2vcpu-4gb)`. The last parentheses count: of a snapshot, the name may have some too."""
-    return [text.rpartition(" (")[0] or text for text in description]
+    return [text.rpartition(b" (")[0] or text for text in description]
 
 
-def _after_hyphen(group: Sequence[str], description: Sequence[str]) -> Iterable[str]:
+def _after_hyphen(group: Sequence[bytes], description: Sequence[bytes]) -> list[bytes]:
     """`203.0.113.44` of `Unused Floating IP - 203.0.113.44`."""
-    return [text.rpartition(" - ")[2] for text in description]
+    return [text.rpartition(b" - ")[2] for text in description]
 
 
-def _group(group: Sequence[str], description: Sequence[str]) -> Iterable[str]:
+def _group(group: Sequence[bytes], description: Sequence[bytes]) -> list[bytes]:
     """A cluster's name is the group's, where there is one."""
     return [name or other for name, other in zip(group, _before_parentheses(group, description), strict=True)]
 
@@ -134,7 +135,7 @@ class Items:
 
     count: int = 0
     cents: int = 0
-    _ids: dict[str, dict[tuple[str, str], set[Charged]]] = field(default_factory=dict)
+    _ids: dict[str, dict[tuple[bytes, bytes], set[Charged]]] = field(default_factory=dict)
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Take an item; any of its parts may be missing. Raises ValueError where its amount or times are none."""
@@ -144,11 +145,11 @@ class Items:
         if not id:
             return
         product, group, description = (str(item.get(key) or "") for key in _SAME)
-        ids = self._ids.setdefault(product, {}).setdefault((group, description), set())
+        ids = self._ids.setdefault(product, {}).setdefault((group.encode(), description.encode()), set())
         ids.add((start_of(str(item.get("start_time") or "")), end_of(str(item.get("end_time") or "")), id))
 
-    def of_product(self, product: str) -> Mapping[tuple[str, str], Collection[Charged]]:
-        """The ids of a product's items, with their times, by group and description."""
+    def of_product(self, product: str) -> Mapping[tuple[bytes, bytes], Collection[Charged]]:
+        """The ids of a product's items, with their times, by group and description, in UTF-8."""
         return self._ids.get(product, {})
 
 
@@ -159,8 +160,8 @@ class _Known(NamedTuple):
     """What is known of a product."""
 
     product: Product
-    told: Mapping[tuple[str, str], Collection[Charged]]
-    by_name: Mapping[str, Match]
+    told: Mapping[tuple[bytes, bytes], Collection[Charged]]
+    by_name: Mapping[bytes, Match]
     otherwise: Match
 
 
@@ -170,45 +171,54 @@ class Matcher:
     def __init__(self, candidates: Iterable[Candidate], items: Items) -> None:
         self._items = items
         self._by_id: dict[tuple[str, str], Candidate] = {}
-        self._by_name: dict[str, dict[str, list[Candidate]]] = {}
+        self._by_name: dict[str, dict[bytes, list[Candidate]]] = {}
         for candidate in candidates:
             self._by_id[candidate.kind, candidate.provider_id] = candidate
-            self._by_name.setdefault(candidate.kind, {}).setdefault(candidate.name.lower(), []).append(candidate)
-        self._known: dict[str, _Known] = {}
+            name = candidate.name.lower().encode()
+            self._by_name.setdefault(candidate.kind, {}).setdefault(name, []).append(candidate)
+        self._known: dict[bytes, _Known] = {}
 
     def match(self, batch: Batch[Any]) -> list[Match]:
         """What each line means."""
+        product, *of_lines = batch[1:6]
+        if is_alike(product):
+            return self._matches(product[0], *of_lines)
         matches: list[Match] = []
-        for name, lines in groupby(batch.product):  # product by product, as they come
-            known = self._known.get(name) or self._learn(name)
+        for name, lines in groupby(product):  # product by product, as they come
             part = slice(len(matches), len(matches) + len(list(lines)))
-            matches += self._matches(known, *(column[part] for column in batch[2:6]))
+            matches += self._matches(name, *(column[part] for column in of_lines))
         return matches
 
     def _matches(
-        self, known: _Known, group: Sequence[str], description: Sequence[str], start: Sequence[str], end: Sequence[str]
+        self,
+        name: bytes,
+        group: Sequence[bytes],
+        description: Sequence[bytes],
+        start: Sequence[bytes],
+        end: Sequence[bytes],
     ) -> list[Match]:
         """What lines of one product mean."""
-        product, told, by_name, otherwise = known
-        names = product.named(group, description)
+        product, told, by_name, otherwise = self._known.get(name) or self._learn(name)
+        names = _lower(product.named(group, description))
         if not told:
-            return [by_name.get(name.lower(), otherwise) for name in names]
+            return list(map(by_name.get, names, repeat(otherwise)))
         matches = []
-        for line, name, starts, ends in zip(zip(group, description, strict=True), names, start, end, strict=True):
+        for line, called, starts, ends in zip(zip(group, description, strict=True), names, start, end, strict=True):
             charged = told.get(line)
             if charged:  # then nothing else of that name is meant
                 matches.append(self._meant(product, _id_of(charged, starts, ends)))
             else:
-                matches.append(by_name.get(name.lower(), otherwise))
+                matches.append(by_name.get(called, otherwise))
         return matches
 
-    def _learn(self, name: str) -> _Known:
+    def _learn(self, told_as: bytes) -> _Known:
+        name = told_as.decode()
         product = product_of(name)
         bearers = self._by_name.get(product.of, {}) if product.of else {}
         by_name = {name: _named(product, those) for name, those in bearers.items()}
         told = self._items.of_product(name) if product.of else {}
         otherwise = Match(product.kind, None, None, None, product.otherwise)
-        known = self._known[name] = _Known(product, told, by_name, otherwise)
+        known = self._known[told_as] = _Known(product, told, by_name, otherwise)
         return known
 
     def _meant(self, product: Product, id: str | None) -> Match:
@@ -220,11 +230,18 @@ class Matcher:
         return _match(product, resource, "id")
 
 
-def _id_of(charged: Collection[Charged], start: str, end: str) -> str | None:
+def _lower(names: list[bytes]) -> list[bytes]:
+    together = b"".join(names)
+    if not together.isascii():
+        return [name.decode().lower().encode() for name in names]
+    return names if together.islower() else [name.lower() for name in names]
+
+
+def _id_of(charged: Collection[Charged], start: bytes, end: bytes) -> str | None:
     """The one id that a line can mean; None where it can be of several."""
     ids = {id for *_, id in charged}
     if len(ids) > 1:  # some followed one another under one name
-        span = start_of(start), end_of(end)
+        span = start_of(start.decode()), end_of(end.decode())
         ids = {id for starts_at, ends_at, id in charged if (starts_at, ends_at) == span}
     return ids.pop() if len(ids) == 1 else None
 

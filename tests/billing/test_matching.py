@@ -13,7 +13,7 @@ from services.billing.matching import PRODUCTS, Candidate, Items, Match, Matcher
 from services.billing.statement import Batch
 from shared.ids import derived_id
 
-APRIL, MAY, MID = "2026-04-01 00:00:00 +0000", "2026-05-01 00:00:00 +0000", "2026-04-15 00:00:00 +0000"
+APRIL, MAY, MID = b"2026-04-01 00:00:00 +0000", b"2026-05-01 00:00:00 +0000", b"2026-04-15 00:00:00 +0000"
 
 
 def there(kind: ResourceKind, name: str, provider_id: str = "", *, deleted: bool = False) -> Candidate:
@@ -24,7 +24,7 @@ def matched(
     lines: Sequence[tuple[str, str, str]], candidates: Sequence[Candidate] = (), items: Items | None = None
 ) -> list[Match]:
     """The matches of lines (product, group, description), each of the whole of April."""
-    products, groups, descriptions = zip(*lines, strict=True)
+    products, groups, descriptions = ([text.encode() for text in column] for column in zip(*lines, strict=True))
     count = len(lines)
     batch: Batch[Any] = Batch(1, products, groups, descriptions, [APRIL] * count, [MAY] * count, [0] * count, [])
     return Matcher(candidates, items or Items()).match(batch)
@@ -35,6 +35,8 @@ def matched(
     [
         ("Droplets", "", "web-01 (s-2vcpu-4gb)", "droplet", "web-01"),
         ("Droplets", "", "WEB-01 (s-2vcpu-4gb)", "droplet", "Web-01"),
+        ("Volumes", "", "ÄPFEL-Über (sfo2) 100GB", "volume", "äpfel-über"),
+        ("Load Balancers", "", "7 (nyc3)", "load_balancer", "7"),
         ("Droplet Backups", "", "web-01 (Weekly Backup Services)", "droplet", "web-01"),
         ("Droplet Snapshots", "", "of (the) old (fra1) 10.15GB Droplet Snapshot", "snapshot", "of (the) old"),
         ("Volume Snapshots", "", "data-weekly (nyc3) 12.00GB", "snapshot", "data-weekly"),
@@ -55,6 +57,16 @@ def test_a_name_is_taken_out_of_a_description(product: str, group: str, descript
     assert (match.resource_id, match.matched_by, match.unmatched) == (bearer.id, "name", None)
     (alone,) = matched([(product, group, description)], others)
     assert (alone.resource_id, alone.unmatched) == (None, Unmatched.UNKNOWN_RESOURCE)
+
+
+def test_each_line_means_its_own_in_any_order_of_products_and_cases() -> None:
+    kinds = {"Droplets": ResourceKind.DROPLET, "Volumes": ResourceKind.VOLUME}
+    lines = [(product, "", name) for name in ("a", "B", "É", "é", "gone", "A") for product in ("Volumes", "Droplets")]
+    bearers = {(kind, name): there(kind, name) for kind in kinds.values() for name in ("a", "b", "é")}
+    for some in (lines, lines[::2], sorted(lines), lines[:2], lines[2:4]):
+        expected = [bearers.get((kinds[product], name.lower())) for product, _, name in some]
+        found = matched(some, list(bearers.values()))
+        assert [each.resource_id for each in found] == [each and each.id for each in expected]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +107,7 @@ def test_items_tell_apart_what_followed_one_another_under_one_name() -> None:
     items.add(told | {"resource_id": "1", "start_time": april, "end_time": mid})
     items.add(told | {"resource_id": "2", "start_time": mid, "end_time": may})
     batch: Batch[Any] = Batch(
-        1, ["Droplets"] * 3, [""] * 3, ["web (1gb)"] * 3, [APRIL, MID, APRIL], [MID, MAY, MAY], [0] * 3, []
+        1, [b"Droplets"] * 3, [b""] * 3, [b"web (1gb)"] * 3, [APRIL, MID, APRIL], [MID, MAY, MAY], [0] * 3, []
     )
     matches = Matcher([first, second], items).match(batch)
     assert [(each.resource_id, each.matched_by) for each in matches] == [

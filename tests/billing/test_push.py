@@ -246,4 +246,4 @@ async def test_an_answer_without_an_id_leaves_the_one_that_is_known(billing: Bil
     ],
 )  # fmt: skip
 def test_tax_is_known_by_its_words(text: str, tax: bool) -> None:
-    assert is_tax(text) is tax
+    assert is_tax(text.encode()) is tax
