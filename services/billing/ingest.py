@@ -41,7 +41,6 @@ from shared.steps import Said, transact
 
 _EXAMPLES = 20
 _ENCODED = Form(copying.text, copying.texts, copying.number, copying.time)
-_REMEMBERED = 50_000
 
 
 async def ingest_invoice(cmd: IngestInvoice, run: JobRun[Outside]) -> Outcome:
@@ -156,21 +155,12 @@ async def replace_lines(
 
 @dataclass
 class Reading:
-    """What a file has shown by now."""
+    """What a file has shown by now. `unmatched`: so many lines mean nothing that is there, by the reason."""
 
     lines: int = 0
     cents: int = 0
     tax_cents: int = 0
-    matches: Counter[Match] = field(default_factory=Counter)
-
-    @property
-    def unmatched(self) -> Counter[Unmatched]:
-        """So many lines mean nothing that is there, by the reason."""
-        found: Counter[Unmatched] = Counter()
-        for match, lines in self.matches.items():
-            if match.unmatched:
-                found[match.unmatched] += lines
-        return found
+    unmatched: Counter[Unmatched] = field(default_factory=Counter)
 
 
 async def _copy(invoice: Row, fetched: Fetched, conn: Connection) -> Reading:
@@ -185,7 +175,7 @@ async def _copy(invoice: Row, fetched: Fetched, conn: Connection) -> Reading:
 
 async def encoded_lines(invoice_id: UUID, file: IO[bytes], matcher: Matcher, reading: Reading) -> AsyncIterator[bytes]:
     """The file's lines, matched, as the columns of `cloud_cost_lines` are copied. Raises `Unreadable`."""
-    of_invoice, encoded = copying.uuid(invoice_id), _EncodedMatches()
+    of_invoice = copying.uuid(invoice_id)
     yield copying.HEADER
     for batch in read_batches(file, _ENCODED):
         matches = matcher.match(batch)
@@ -193,28 +183,21 @@ async def encoded_lines(invoice_id: UUID, file: IO[bytes], matcher: Matcher, rea
         reading.lines += count
         reading.cents += sum(batch.cents)
         reading.tax_cents += tax_cents(batch.description, batch.cents)
-        reading.matches.update(matches)
+        counted = Counter(matches)
+        for match, lines in counted.items():
+            if match.unmatched:
+                reading.unmatched[match.unmatched] += lines
+        encoded = {match: _encoded(match) for match in counted}
         numbers = copying.integers(range(batch.first, batch.first + count))
         columns = ([of_invoice] * count, *batch.columns, numbers, list(map(encoded.__getitem__, matches)))
         yield copying.rows(len(line_store.COLUMNS), columns)
     yield copying.TRAILER
 
 
-class _EncodedMatches(dict[Match, bytes]):
-    """Matches as they are copied. (Most lines that are not matched share theirs, as do those of one resource.)"""
-
-    def __missing__(self, match: Match) -> bytes:
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        fields = (
-            copying.text(match.kind or ""),
-            copying.text(match.provider_resource_id or ""),
-            copying.uuid(match.resource_id),
-            copying.text(match.matched_by or ""),
-            copying.text(match.unmatched or ""),
-        )
-        encoded = self[match] = b"".join(fields)
-        return encoded
+def _encoded(match: Match) -> bytes:
+    """What a line means, as it is copied."""
+    said = (match.kind, match.provider_resource_id, match.matched_by, match.unmatched)
+    return b"".join([*copying.texts([(value or "").encode() for value in said]), copying.uuid(match.resource_id)])
 
 
 def _reconciled(invoice: Row, fetched: Fetched, reading: Reading) -> Reconciliation:

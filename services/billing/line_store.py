@@ -29,9 +29,9 @@ COLUMNS = (
     "line",
     "kind",
     "provider_resource_id",
-    "resource_id",
     "matched_by",
     "unmatched",
+    "resource_id",
 )
 
 

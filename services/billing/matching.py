@@ -6,10 +6,11 @@ some products. An id is certain; a name is probable, and only where exactly one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby, repeat
+from struct import Struct
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -19,8 +20,8 @@ from services.billing.domain import cents
 from services.billing.records import is_alike
 from services.billing.statement import Batch, end_of, start_of
 
-Charged: TypeAlias = "tuple[datetime | None, datetime | None, str]"
-"""The time for which a resource was charged, and its id."""
+Charged: TypeAlias = bytes
+"""The time for which a resource was charged, and its id. (In few bytes: there may be half a million.)"""
 
 
 Names: TypeAlias = Callable[[Sequence[bytes], Sequence[bytes]], "list[bytes]"]
@@ -135,7 +136,7 @@ class Items:
 
     count: int = 0
     cents: int = 0
-    _ids: dict[str, dict[tuple[bytes, bytes], set[Charged]]] = field(default_factory=dict)
+    _told: dict[str, dict[bytes, Charged | set[Charged]]] = field(default_factory=dict)
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Take an item; any of its parts may be missing. Raises ValueError where its amount or times are none."""
@@ -145,14 +146,32 @@ class Items:
         if not id:
             return
         product, group, description = (str(item.get(key) or "") for key in _SAME)
-        ids = self._ids.setdefault(product, {}).setdefault((group.encode(), description.encode()), set())
-        ids.add((start_of(str(item.get("start_time") or "")), end_of(str(item.get("end_time") or "")), id))
+        start, end = start_of(str(item.get("start_time") or "")), end_of(str(item.get("end_time") or ""))
+        told, line = self._told.setdefault(product, {}), _line(group.encode(), description.encode())
+        charged = _span(start, end) + id.encode()
+        before = told.setdefault(line, charged)
+        if isinstance(before, set):
+            before.add(charged)
+        elif before != charged:
+            told[line] = {before, charged}
 
-    def of_product(self, product: str) -> Mapping[tuple[bytes, bytes], Collection[Charged]]:
-        """The ids of a product's items, with their times, by group and description, in UTF-8."""
-        return self._ids.get(product, {})
+    def of_product(self, product: str) -> Mapping[bytes, Charged | set[Charged]]:
+        """The ids of a product's items, with their times, by line; several where several bore its name."""
+        return self._told.get(product, {})
 
 
+def _line(group: bytes, description: bytes) -> bytes:
+    """What tells a product's lines apart. (A line that has a NUL of its own is not taken.)"""
+    return group + b"\0" + description
+
+
+def _span(start: datetime | None, end: datetime | None) -> bytes:
+    """In whole seconds. (What lies before 1970 or after 2106 is no time of an invoice.)"""
+    return _SPAN.pack(*(0 if time is None else min(max(int(time.timestamp()), 1), _LAST) for time in (start, end)))
+
+
+_SPAN = Struct("!II")
+_LAST = 2**32 - 1
 _SAME = ("product", "group_description", "description")
 
 
@@ -160,7 +179,7 @@ class _Known(NamedTuple):
     """What is known of a product."""
 
     product: Product
-    told: Mapping[tuple[bytes, bytes], Collection[Charged]]
+    told: Mapping[bytes, Charged | set[Charged]]
     by_name: Mapping[bytes, Match]
     otherwise: Match
 
@@ -203,7 +222,8 @@ class Matcher:
         if not told:
             return list(map(by_name.get, names, repeat(otherwise)))
         matches = []
-        for line, called, starts, ends in zip(zip(group, description, strict=True), names, start, end, strict=True):
+        lines = map(_line, group, description)
+        for line, called, starts, ends in zip(lines, names, start, end, strict=True):
             charged = told.get(line)
             if charged:  # then nothing else of that name is meant
                 matches.append(self._meant(product, _id_of(charged, starts, ends)))
@@ -237,13 +257,15 @@ def _lower(names: list[bytes]) -> list[bytes]:
     return names if together.islower() else [name.lower() for name in names]
 
 
-def _id_of(charged: Collection[Charged], start: bytes, end: bytes) -> str | None:
+def _id_of(charged: Charged | set[Charged], start: bytes, end: bytes) -> str | None:
     """The one id that a line can mean; None where it can be of several."""
-    ids = {id for *_, id in charged}
-    if len(ids) > 1:  # some followed one another under one name
-        span = start_of(start.decode()), end_of(end.decode())
-        ids = {id for starts_at, ends_at, id in charged if (starts_at, ends_at) == span}
-    return ids.pop() if len(ids) == 1 else None
+    if isinstance(charged, set):
+        ids = {each[_SPAN.size :] for each in charged}
+        if len(ids) > 1:  # some followed one another under one name
+            span = _span(start_of(start.decode()), end_of(end.decode()))
+            ids = {each[_SPAN.size :] for each in charged if each.startswith(span)}
+        return ids.pop().decode() if len(ids) == 1 else None
+    return charged[_SPAN.size :].decode()
 
 
 def _named(product: Product, bearers: Sequence[Candidate]) -> Match:

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from contracts.billing import DiscoverInvoices, IngestInvoice
+from contracts.kinds import ResourceKind
 from contracts.money import Currency
 from dev.digitalocean.faults import Fault
 from services.billing import discovery, invoice_store
@@ -75,6 +76,34 @@ async def test_april_has_33_lines_of_which_6_mean_resources_that_are_there(billi
     (taken,) = [each for each in await billing.finance.invoices() if each.external_id == april["invoice_uuid"]]
     assert taken.imports == 2
     assert [(each.name, each.category) for each in await billing.finance.vendors()] == [("DigitalOcean", "cloud")]
+
+
+async def test_a_line_is_stored_as_its_file_says_in_every_column_and_as_it_was_matched(billing: Billing) -> None:
+    cluster = resource("k8s", "c-1", kind=ResourceKind.KUBERNETES_CLUSTER)
+    await billing.tell_resources(cluster)
+    fields = {"product": "Kubernetes Clusters", "group": "K8S", "project": "a project", "category": "a category"}
+    id = await billing.only(line("3 nodes, HA", "1234.5", **fields))
+    await billing.ingested(id)
+    (row,) = await billing.fetch("select * from cloud_cost_lines where invoice_id = $1", id)
+    assert dict(row) == {
+        "invoice_id": id,
+        "line": 1,
+        "product": "Kubernetes Clusters",
+        "group_description": "K8S",
+        "description": "3 nodes, HA",
+        "hours": 720,
+        "starts_at": datetime(2026, 4, 1, tzinfo=UTC),
+        "ends_at": datetime(2026, 5, 1, tzinfo=UTC),
+        "amount": Decimal("1234.50"),
+        "project_name": "a project",
+        "category": "a category",
+        "kind": "kubernetes_cluster",
+        "provider_resource_id": "c-1",
+        "resource_id": cluster.id,
+        "matched_by": "name",
+        "unmatched": None,
+        "amount_cents": 123450,
+    }
 
 
 async def test_an_ingest_that_is_not_asked_for_again_does_nothing_where_one_was(billing: Billing) -> None:

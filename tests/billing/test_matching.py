@@ -117,6 +117,32 @@ def test_items_tell_apart_what_followed_one_another_under_one_name() -> None:
     assert (items.count, items.cents) == (2, 200)
 
 
+def test_any_number_may_have_followed_one_another_and_items_may_come_twice() -> None:
+    spans = [(f"2026-04-{day:02d}T00:00:00Z", f"2026-04-{day + 1:02d}T00:00:00Z") for day in range(1, 6)]
+    bearers = [there(ResourceKind.DROPLET, "web", str(n)) for n, _ in enumerate(spans, 1)]
+    items = Items()
+    for id, (start, end) in [*enumerate(spans, 1), *enumerate(spans, 1)]:
+        told = {"product": "Droplets", "description": "web (1gb)", "resource_id": id, "start_time": start}
+        items.add(told | {"end_time": end})
+    starts, ends = ([text.encode() for text in column] for column in zip(*spans, strict=True))
+    count = len(spans)
+    batch: Batch[Any] = Batch(
+        1, [b"Droplets"] * count, [b""] * count, [b"web (1gb)"] * count, starts, ends, [0] * count, []
+    )
+    matches = Matcher(bearers, items).match(batch)
+    assert [match.resource_id for match in matches] == [bearer.id for bearer in bearers]
+
+
+@pytest.mark.parametrize("year", ["0001", "1969", "2107", "9999"])
+def test_a_time_that_is_none_of_an_invoice_means_nothing(year: str) -> None:
+    items = Items()
+    told = {"product": "Droplets", "description": "web (1gb)", "end_time": f"{year}-06-01T00:00:00Z"}
+    for id in ("1", "2"):
+        items.add(told | {"resource_id": id})
+    (match,) = matched([("Droplets", "", "web (1gb)")], [there(ResourceKind.DROPLET, "web", "1")], items)
+    assert match.unmatched == Unmatched.AMBIGUOUS_NAME
+
+
 def test_two_of_one_name_and_time_are_not_told_apart_though_one_alone_is_there() -> None:
     items = Items()
     for id in ("1", "2"):
