@@ -157,15 +157,15 @@ class World:
     async def ingest(self, file: Path, items: Items | None = None) -> float:
         """Seconds of the transaction that takes the lines in, with its commit, where there are none yet."""
         await self._empty()
-        return await self._replace(file, items or Items())
+        return await self._replace(file, items)
 
     async def ingest_again(self, file: Path) -> float:
         """The same, where there are lines already, each of another amount."""
         await self.ingest(file)
         await self.db.pool.execute("update cloud_cost_lines set amount = amount + 1")
-        return await self._replace(file, Items())
+        return await self._replace(file)
 
-    async def _replace(self, file: Path, items: Items) -> float:
+    async def _replace(self, file: Path, items: Items | None = None) -> float:
         with file.open("rb") as raw:
             told = Fetched(
                 raw, "", items or Items(), OfSummary.model_validate(dict.fromkeys(OfSummary.model_fields, 0))
@@ -230,9 +230,7 @@ class World:
             started = time.perf_counter()
             id = await self._send(IngestInvoice(invoice_id=self.invoice_id, again=True))
             peak = 0.0
-            while not (
-                rows := await self.db.pool.fetch("select * from inbox where id = $1 and status <> 'pending'", id)
-            ):
+            while not (rows := await self._decided(id)):
                 peak = max(peak, measured.memory_info().rss / 2**20)
                 await asyncio.sleep(0.1)
             seconds = time.perf_counter() - started

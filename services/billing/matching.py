@@ -20,11 +20,19 @@ from services.billing.domain import cents
 from services.billing.records import is_alike
 from services.billing.statement import Batch, end_of, start_of
 
-Charged: TypeAlias = bytes
-"""The time for which a resource was charged, and its id. (In few bytes: there may be half a million.)"""
+Told: TypeAlias = bytes | dict[bytes, bytes | None]
+"""Which id an invoice's items tell of a line: the id, a NUL, and the times for which that is charged, in few bytes, for
+there may be half a million. Where they tell several: the id by each time, and, by no time, of all; None where there are
+several.
+"""
+
+_SAME = ("product", "group_description", "description")
+_SPAN = Struct("!qq")
+_NO_TIME = -(2**63)
+_FEW = 16  # times; of more, each would take longer to add
 
 
-Names: TypeAlias = Callable[[Sequence[bytes], Sequence[bytes]], "list[bytes]"]
+Names: TypeAlias = Callable[[Sequence[bytes], Sequence[bytes]], list[bytes]]
 """The names of the resources that lines mean, of their groups and descriptions. (All in UTF-8, as a file has them.)"""
 
 
@@ -136,27 +144,24 @@ class Items:
 
     count: int = 0
     cents: int = 0
-    _told: dict[str, dict[bytes, Charged | set[Charged]]] = field(default_factory=dict)
+    _told: dict[str, dict[bytes, Told]] = field(default_factory=dict)
 
     def add(self, item: Mapping[str, Any]) -> None:
-        """Take an item; any of its parts may be missing. Raises ValueError where its amount or times are none."""
+        """Take an item; any of its parts may be missing. Raises ValueError where its amount, times or id are none."""
         self.count += 1
         self.cents += cents(str(item.get("amount") or "0"))
         id = str(item.get("resource_id") or item.get("resource_uuid") or "")
         if not id:
             return
+        if "\0" in id:
+            raise ValueError(f"{id!r} is no id")
         product, group, description = (str(item.get(key) or "") for key in _SAME)
         start, end = start_of(str(item.get("start_time") or "")), end_of(str(item.get("end_time") or ""))
-        told, line = self._told.setdefault(product, {}), _line(group.encode(), description.encode())
-        charged = _span(start, end) + id.encode()
-        before = told.setdefault(line, charged)
-        if isinstance(before, set):
-            before.add(charged)
-        elif before != charged:
-            told[line] = {before, charged}
+        of_product, line = self._told.setdefault(product, {}), _line(group.encode(), description.encode())
+        of_product[line] = _with(of_product.get(line), id.encode(), _span(start, end))
 
-    def of_product(self, product: str) -> Mapping[bytes, Charged | set[Charged]]:
-        """The ids of a product's items, with their times, by line; several where several bore its name."""
+    def of_product(self, product: str) -> Mapping[bytes, Told]:
+        """What a product's items tell, by line."""
         return self._told.get(product, {})
 
 
@@ -166,20 +171,35 @@ def _line(group: bytes, description: bytes) -> bytes:
 
 
 def _span(start: datetime | None, end: datetime | None) -> bytes:
-    """In whole seconds. (What lies before 1970 or after 2106 is no time of an invoice.)"""
-    return _SPAN.pack(*(0 if time is None else min(max(int(time.timestamp()), 1), _LAST) for time in (start, end)))
+    """In microseconds since 1970."""
+    return _SPAN.pack(*(_NO_TIME if time is None else int(time.timestamp() * 1_000_000) for time in (start, end)))
 
 
-_SPAN = Struct("!II")
-_LAST = 2**32 - 1
-_SAME = ("product", "group_description", "description")
+def _with(told: Told | None, id: bytes, span: bytes) -> Told:
+    """What is told of a line, and of one item more."""
+    if told is None:
+        return id + b"\0" + span
+    if isinstance(told, bytes):
+        before, _, spans = told.partition(b"\0")
+        if before == id and len(spans) < _FEW * _SPAN.size:
+            return told + span
+        told = {}
+        for at in range(0, len(spans), _SPAN.size):
+            _tell(told, before, spans[at : at + _SPAN.size])
+    _tell(told, id, span)
+    return told
+
+
+def _tell(by_span: dict[bytes, bytes | None], id: bytes, span: bytes) -> None:
+    for key in (b"", span):
+        by_span[key] = id if by_span.get(key, id) == id else None
 
 
 class _Known(NamedTuple):
     """What is known of a product."""
 
     product: Product
-    told: Mapping[bytes, Charged | set[Charged]]
+    told: Mapping[bytes, Told]
     by_name: Mapping[bytes, Match]
     otherwise: Match
 
@@ -195,6 +215,7 @@ class Matcher:
             self._by_id[candidate.kind, candidate.provider_id] = candidate
             name = candidate.name.lower().encode()
             self._by_name.setdefault(candidate.kind, {}).setdefault(name, []).append(candidate)
+        self._matches_of: dict[Product, dict[bytes, Match]] = {}
         self._known: dict[bytes, _Known] = {}
 
     def match(self, batch: Batch[Any]) -> list[Match]:
@@ -224,21 +245,22 @@ class Matcher:
         matches = []
         lines = map(_line, group, description)
         for line, called, starts, ends in zip(lines, names, start, end, strict=True):
-            charged = told.get(line)
-            if charged:  # then nothing else of that name is meant
-                matches.append(self._meant(product, _id_of(charged, starts, ends)))
+            ids = told.get(line)
+            if ids:  # then nothing else of that name is meant
+                matches.append(self._meant(product, _id_of(ids, starts, ends)))
             else:
                 matches.append(by_name.get(called, otherwise))
         return matches
 
-    def _learn(self, told_as: bytes) -> _Known:
-        name = told_as.decode()
+    def _learn(self, as_written: bytes) -> _Known:
+        name = as_written.decode()
         product = product_of(name)
-        bearers = self._by_name.get(product.of, {}) if product.of else {}
-        by_name = {name: _named(product, those) for name, those in bearers.items()}
+        if product not in self._matches_of:
+            bearers = self._by_name.get(product.of, {}) if product.of else {}
+            self._matches_of[product] = {name: _named(product, those) for name, those in bearers.items()}
         told = self._items.of_product(name) if product.of else {}
         otherwise = Match(product.kind, None, None, None, product.otherwise)
-        known = self._known[told_as] = _Known(product, told, by_name, otherwise)
+        known = self._known[as_written] = _Known(product, told, self._matches_of[product], otherwise)
         return known
 
     def _meant(self, product: Product, id: str | None) -> Match:
@@ -257,15 +279,13 @@ def _lower(names: list[bytes]) -> list[bytes]:
     return names if together.islower() else [name.lower() for name in names]
 
 
-def _id_of(charged: Charged | set[Charged], start: bytes, end: bytes) -> str | None:
-    """The one id that a line can mean; None where it can be of several."""
-    if isinstance(charged, set):
-        ids = {each[_SPAN.size :] for each in charged}
-        if len(ids) > 1:  # some followed one another under one name
-            span = _span(start_of(start.decode()), end_of(end.decode()))
-            ids = {each[_SPAN.size :] for each in charged if each.startswith(span)}
-        return ids.pop().decode() if len(ids) == 1 else None
-    return charged[_SPAN.size :].decode()
+def _id_of(told: Told, start: bytes, end: bytes) -> str | None:
+    """The one id that a line can mean; None where it can be of several. (Some follow one another under one name.)"""
+    if isinstance(told, bytes):
+        id: bytes | None = told.partition(b"\0")[0]
+    else:
+        id = told[b""] or told.get(_span(start_of(start.decode()), end_of(end.decode())))
+    return id.decode() if id else None
 
 
 def _named(product: Product, bearers: Sequence[Candidate]) -> Match:

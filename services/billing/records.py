@@ -1,7 +1,8 @@
 """The records of a CSV file in UTF-8, some at a time, column by column, as bytes.
 
-Lines without quotes, each of as many fields as the header, are divided at their commas all at once; all else is read by
-the csv module, record by record, which takes three times as long and knows of each line what is wrong with it.
+Lines end in LF or CRLF. A block of them without quotes or blank lines, each of as many fields as the header has, is
+divided at its commas all at once; any other is read by the csv module, record by record, which takes three times as
+long and knows of each line what is wrong with it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import accumulate, chain, islice, takewhile
 from typing import IO, NamedTuple
 
 from shared.dead_letters import storable
@@ -41,7 +42,10 @@ class Records(NamedTuple):
 
 
 class RecordFile:
-    """A file, read from its beginning. `header`: its first record; None where there is none."""
+    """A file, to be read once, from its beginning. `header`: its first record; None where there is none.
+
+    Raises `Unreadable`, of a header at once.
+    """
 
     def __init__(self, file: IO[bytes], size: int = BATCH) -> None:
         file.seek(0)
@@ -54,7 +58,7 @@ class RecordFile:
         self.header = header[0] if header else None
 
     def __iter__(self) -> Iterator[Records]:
-        """All records but the header and blank lines. Raises `Unreadable`, also after some."""
+        """All records but the header and blank lines. Raises `Unreadable`, after those before that line."""
         width = len(self.header or ())
         while block := self._file.read(self._size) + self._file.readline():
             if columns := _divided(block, width):
@@ -65,11 +69,12 @@ class RecordFile:
             for rows in self._read(block, _ROWS):
                 line_of = partial(_line_of, rows, self._line)
                 records = [row for row in rows if row]
-                if set(map(len, records)) - {width}:
-                    at = next(at for at, record in enumerate(records) if len(record) != width)
-                    raise Unreadable(line_of(at), f"it has {len(records[at])} columns where the header has {width}")
-                if records:
-                    yield Records([list(map(str.encode, column)) for column in zip(*records, strict=True)], line_of)
+                good = list(takewhile(lambda record: len(record) == width, records))
+                if good:
+                    yield Records([list(map(str.encode, column)) for column in zip(*good, strict=True)], line_of)
+                if len(good) < len(records):
+                    fields = len(records[len(good)])
+                    raise Unreadable(line_of(len(good)), f"it has {fields} columns where the header has {width}")
 
     def _read(self, block: bytes, most: int) -> Iterator[list[list[str]]]:
         """The records that begin in these lines, so many at a time; with the last ones some may come that follow.
@@ -78,25 +83,31 @@ class RecordFile:
         """
         lines, before = io.BytesIO(block), self._line
         reader = csv.reader(map(bytes.decode, chain(lines, self._file)), strict=True)
-        try:
-            while lines.tell() < len(block):
-                yield list(islice(reader, most))
-                self._line = before + reader.line_num
-        except csv.Error as error:
-            raise Unreadable(before + reader.line_num, f"{error}; the file may have been cut off") from error
-        except UnicodeDecodeError as error:
-            raise Unreadable(before + reader.line_num + 1, f"it is not UTF-8: {error.reason}") from error
+        wrong = None
+        while lines.tell() < len(block) and not wrong:
+            rows: list[list[str]] = []
+            try:
+                rows.extend(islice(reader, most))
+            except csv.Error as error:
+                wrong = Unreadable(before + reader.line_num, _why(error))
+            except UnicodeDecodeError as error:
+                wrong = Unreadable(before + reader.line_num + 1, f"it is not UTF-8: {error.reason}")
+            yield rows
+            self._line = before + reader.line_num
+        if wrong:
+            raise wrong
+
+
+def _why(error: csv.Error) -> str:
+    if "new-line character" in str(error):
+        return "a carriage return alone ends no line"
+    return f"{error}; the file may have been cut off"
 
 
 def _line_of(rows: Sequence[Sequence[str]], before: int, record: int) -> int:
     """Where a record ends, of rows that come after a line; blank ones are lines too."""
-    end = before
-    for row in rows:
-        end += 1 + sum(value.count("\n") for value in row)
-        record -= bool(row)
-        if record < 0:
-            return end
-    raise IndexError(f"there is no record {record} among these")
+    ends = accumulate(1 + sum(value.count("\n") for value in row) for row in rows)
+    return before + [end for row, end in zip(rows, ends, strict=True) if row][record]
 
 
 def is_alike(column: Sequence[bytes]) -> bool:
@@ -105,10 +116,15 @@ def is_alike(column: Sequence[bytes]) -> bool:
 
 
 def _divided(block: bytes, width: int) -> list[list[bytes]] | None:
-    """The columns of some whole lines; None where it takes more than commas and ends of lines to tell."""
+    """The columns of some whole lines; None where it takes more than commas and ends of lines to tell.
+
+    Of blocks of `BATCH`, the last line alone can be longer than a field may be.
+    """
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
     if width < 2 or b"\r" in block or b'"' in block or not (block.isascii() or _is_utf8(block)):
+        return None
+    if len(block) - block.rfind(b"\n", 0, -1) > csv.field_size_limit():
         return None
     block = block.removesuffix(b"\n")
     count = block.count(b"\n") + 1

@@ -85,7 +85,7 @@ def read_batches(file: IO[bytes], form: Form[T], size: int = BATCH) -> Iterator[
         try:
             yield _batch(some.columns, first, places, values)
         except ValueError as error:
-            raise _first_wrong(some, places, values) or error from error
+            raise _first_wrong(some, places, values) from error
         first += len(some.columns[0])
 
 
@@ -168,14 +168,14 @@ def _batch(columns: Sequence[Sequence[bytes]], first: int, places: _Places, valu
     return Batch(first, product, group, description, start, end, list(map(_SECOND, amounts)), kept)
 
 
-def _first_wrong(records: Records, places: _Places, values: _Values[T]) -> Unreadable | None:
+def _first_wrong(records: Records, places: _Places, values: _Values[T]) -> Unreadable:
     """Which line of a batch is wrong, and why."""
     for at in range(len(records.columns[0])):
         try:
             _batch([column[at : at + 1] for column in records.columns], 1, places, values)
         except ValueError as error:
             return Unreadable(records.line_of(at), str(error))
-    return None
+    raise AssertionError("lines of which none is wrong are not wrong together")
 
 
 def _backwards(start: bytes, end: bytes) -> bool:

@@ -67,6 +67,21 @@ def test_fields_of_one_line_are_never_taken_for_those_of_another(rows: list[list
             read(text, size)
 
 
+def test_a_field_is_of_any_length_that_the_csv_module_takes_whatever_comes_with_it() -> None:
+    limit = csv.field_size_limit()
+    for size in (1, 1 << 17):
+        for others in ([], ["b,c"], ['"b",c']):
+            assert len(read("\n".join(["h,h", *others, f"{'a' * limit},b", *others]), size)[1]) == 1 + 2 * len(others)
+            with pytest.raises(Unreadable, match="field larger than field limit"):
+                read("\n".join(["h,h", *others, f"b,{'a' * (limit + 1)}", *others]), size)
+
+
+@pytest.mark.parametrize("text", ["h,h\ra,b\rc,d\r", "h,h\na,b\rc,d\n", "h,h\na,b\n\rc,d\n"])
+def test_a_carriage_return_alone_ends_no_line(text: str) -> None:
+    with pytest.raises(Unreadable, match="a carriage return alone ends no line"):
+        read(text, 100)
+
+
 def test_a_header_may_go_on_in_the_next_line() -> None:
     assert read('"a\nb",c\nd,e\n', 100) == (["a\nb", "c"], [(3, ["d", "e"])])
     assert (read("", 1), read("\n", 1)) == ((None, []), ([], []))
