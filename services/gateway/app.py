@@ -56,6 +56,7 @@ service.every(timedelta(hours=1))(operations.forget_old)
 
 MAX_BODY_BYTES = 1024 * 1024
 _GRACE_S = 10
+_IDLE_S = 75  # longer than load balancers and clients keep an idle connection: a request must not meet its end
 
 
 def create_app(settings: Settings, gateway: Gateway | None = None) -> Litestar:
@@ -145,6 +146,7 @@ def _configuration(app: Litestar) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # nothing here asks where a request comes from
         timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=_IDLE_S,
     )
 
 

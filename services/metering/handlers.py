@@ -71,10 +71,10 @@ async def set_metering_config(cmd: SetMeteringConfig, conn: Connection, meta: Me
         raise Refused("kind_is_reported", resource_kind=cmd.resource_kind)
     if await store.is_metered_from(conn, day):
         raise Refused("day_metered", day=day.isoformat())
-    row = await store.insert_config(conn, cmd, day, meta)
+    row, is_new = await store.insert_config(conn, cmd, day, meta)
     told = config_of(row)
     shown = told.model_dump(mode="json", exclude={"actor", "set_at", "version"})
-    return Outcome(result={"config": shown}, events=[MeteringConfigSet(metering_config=told)])
+    return Outcome(result={"config": shown}, events=[MeteringConfigSet(metering_config=told)] if is_new else [])
 
 
 def config_of(row: store.Row) -> MeteringConfig:

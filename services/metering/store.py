@@ -163,16 +163,26 @@ async def list_config(conn: Connection, day: date) -> dict[str, Row]:
     return {row["resource_kind"]: row for row in rows}
 
 
-async def insert_config(conn: Connection, cmd: SetMeteringConfig, day: date, meta: Meta) -> Row:
-    """Say what holds of a kind from a day on; what was said of that very day before is replaced."""
+async def insert_config(conn: Connection, cmd: SetMeteringConfig, day: date, meta: Meta) -> tuple[Row, bool]:
+    """Say what holds of a kind from a day on; what was said of that very day before is replaced.
+
+    Gives what holds then, and whether it is another than before: a command that comes again, where this service was
+    rebuilt and knows its outcome already, changes nothing.
+    """
     rows: list[Row] = await conn.fetch(
         """
-        insert into metering_config (resource_kind, effective_from, granularity, retention_days, actor, set_at)
-        values ($1, $2, $3, $4, $5, $6)
-        on conflict (resource_kind, effective_from) do update set granularity = excluded.granularity,
-          retention_days = excluded.retention_days, actor = excluded.actor, set_at = excluded.set_at,
-          version = metering_config.version + 1
-        returning *
+        with said as (
+          insert into metering_config as c (resource_kind, effective_from, granularity, retention_days, actor, set_at)
+          values ($1, $2, $3, $4, $5, $6)
+          on conflict (resource_kind, effective_from) do update set granularity = excluded.granularity,
+            retention_days = excluded.retention_days, actor = excluded.actor, set_at = excluded.set_at,
+            version = c.version + 1
+          where (c.granularity, c.retention_days) is distinct from (excluded.granularity, excluded.retention_days)
+          returning *)
+        select *, true as is_new from said
+        union all
+        select *, false from metering_config
+        where resource_kind = $1 and effective_from = $2 and not exists (select from said)
         """,
         cmd.resource_kind,
         day,
@@ -181,7 +191,7 @@ async def insert_config(conn: Connection, cmd: SetMeteringConfig, day: date, met
         meta.actor,
         meta.now,
     )
-    return rows[0]
+    return rows[0], rows[0]["is_new"]
 
 
 async def project_config(conn: Connection, told: MeteringConfig) -> None:

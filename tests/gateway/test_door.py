@@ -55,6 +55,18 @@ async def test_requests_are_measured_by_route_and_not_by_path(acme: httpx.AsyncC
     assert "submarines" not in measured
 
 
+async def test_a_connection_that_was_idle_for_longer_than_clients_keep_one_still_serves(gateway: Gateway) -> None:
+    url = httpx.URL(gateway.url or "")
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    for idle in (6, 0):
+        writer.write(b"GET /api/health HTTP/1.1\r\nhost: there\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        headers = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(headers.lower().partition(b"content-length: ")[2].split()[0]))
+        await asyncio.sleep(idle)
+    writer.close()
+
+
 def test_a_tenant_may_ask_so_often_and_again_after_a_while() -> None:
     now = 0.0
     limit = RateLimit(60, clock=lambda: now)

@@ -10,7 +10,7 @@ import pytest
 
 from contracts.inventory import ResourceDiscovered, ResourceUpdated
 from contracts.kinds import BillingKind, ResourceKind
-from contracts.metering import Granularity, MeterDay, SetMeteringConfig
+from contracts.metering import Granularity, MeterDay, MeteringConfig, MeteringConfigSet, SetMeteringConfig
 from services.metering import handlers
 from shared.catchup import BusAway, CatchUp
 from shared.ids import uuid7
@@ -196,6 +196,23 @@ async def test_a_kind_that_is_not_kept_for_so_long_is_left_alone_when_a_day_is_m
     assert (again["observations"], again["withdrawn"]) == (1, 0)
     days = await metering.fetch("select resource_kind, used > 0 as used from usage_days order by 1")
     assert [tuple(each) for each in days] == [("dns_zones", True), ("droplet_hours", True)]
+
+
+async def test_what_is_said_again_of_a_kind_changes_nothing(metering: Metering) -> None:
+    """As where the service was rebuilt, and hears what it told itself before the command of which it told."""
+    daily = SetMeteringConfig(
+        resource_kind=BillingKind.DNS_ZONES,
+        granularity=Granularity.DAILY,
+        retention_days=62,
+        effective_from=datetime.now(UTC).date(),
+    )
+    config = MeteringConfig.model_validate({**dict(daily), "actor": "olga@example.com", "set_at": at(3), "version": 7})
+    await metering.put(MeteringConfigSet(metering_config=config), told_at=at(3))
+    await metering.until("exists (select from metering_config)")
+    results = [(await metering.ask(daily.model_copy(update={"retention_days": days}))).result for days in (62, 90, 90)]
+    assert [(result or {})["config"]["retention_days"] for result in results] == [62, 90, 90]
+    (row,) = await metering.fetch("select retention_days, version from metering_config")
+    assert tuple(row) == (90, 8)
 
 
 async def test_what_is_reported_is_observed_daily(metering: Metering) -> None:
