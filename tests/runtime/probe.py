@@ -295,6 +295,10 @@ class Probe:
 
     async def committed(self, topic: str) -> int:
         """How many records of a topic the service's group has committed."""
+        return sum((await self._commits(topic)).values())
+
+    async def _commits(self, topic: str) -> dict[int, int]:
+        """How many records of each partition of a topic."""
         group = f"{self.settings.kafka_prefix}arcadia.probe.{'commands' if topic == COMMANDS else 'events'}"
         admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap_servers)
         try:
@@ -302,20 +306,30 @@ class Probe:
             offsets = await admin.list_consumer_group_offsets(group)
         finally:
             await admin.close()
-        return sum(
-            o.offset for tp, o in offsets.items() if tp.topic == self.settings.kafka_prefix + topic and o.offset > 0
-        )
+        return {
+            tp.partition: o.offset
+            for tp, o in offsets.items()
+            if tp.topic == self.settings.kafka_prefix + topic and o.offset > 0
+        }
 
     async def drained(self, topic: str) -> None:
         """Wait until the group has committed all there is. (What others send meanwhile may be committed too.)"""
         async with tail(self.settings, [topic]) as consumer:
             ends: dict[TopicPartition, int] = await consumer.end_offsets(list(consumer.assignment()))
-        end = sum(ends.values())
+        behind: dict[int, str] = {}
 
         async def drained() -> bool:
-            return await self.committed(topic) >= end
+            commits = await self._commits(topic)
+            behind.clear()
+            for tp, end in ends.items():
+                if (done := commits.get(tp.partition, 0)) < end:
+                    behind[tp.partition] = f"{done} of {end}"
+            return not behind
 
-        await until(drained, 15, f"{topic} is not drained")
+        try:
+            await until(drained, 30, f"{topic} is not drained")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; committed by partition: {behind}") from error
 
     async def read(self, topic: str, *, key: str | None = None) -> list[bytes | None]:
         """The values on a topic (of one key)."""
