@@ -327,7 +327,7 @@ class Probe:
             return not behind
 
         try:
-            await until(drained, 30, f"{topic} is not drained")
+            await until(drained, 15, f"{topic} is not drained")
         except AssertionError as error:
             raise AssertionError(f"{error}; committed by partition: {behind}") from error
 
